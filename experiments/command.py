@@ -1,0 +1,48 @@
+"""What every command shares: how it ends, and the options that mean the same everywhere."""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable
+
+from sgdbd_jax.errors import UserError
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Ends the process with the code that `main` returns; bad input is one line on standard error and code 2.
+
+    Warnings of the library, too, become one line each.
+    """
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    try:
+        code = main()
+    except UserError as error:
+        code = _fail(str(error))
+    except OSError as error:  # a full disk, a folder that may not be written: the machine's state, not a defect
+        where = f"{error.filename}: " if error.filename else ""
+        code = _fail(f"{where}{error.strerror or error}")
+    except KeyboardInterrupt:
+        code = _fail("interrupted", code=130)
+    sys.exit(code)
+
+
+def add_work_size(parser: argparse.ArgumentParser) -> None:
+    """Adds `--work_size`, as `sgdbd_jax.detector.Detector` takes it."""
+
+    def work_size(text: str) -> int | str:
+        if text != "native" and int(text) < 1:
+            raise ValueError(text)  # argparse makes a sentence of it
+        return text if text == "native" else int(text)
+
+    parser.add_argument(
+        "--work_size",
+        type=work_size,
+        default=320,
+        metavar="N|native",
+        help="photos are resized to N x N pixels for the network, or stay as they are; 320",
+    )
+
+
+def _fail(message: str, *, code: int = 2) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code

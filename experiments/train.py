@@ -1,0 +1,213 @@
+"""Trains a detector: `python -m experiments.train [--preset demo|paper|release|robust] [--workdir DIR] [--FIELD VALUE]`.
+
+Without arguments, the preset `demo` learns from scenes that it makes itself, in minutes on a CPU. Killed or stopped, the
+same command goes on from the last checkpoint. Exit code: 0 finished; 2 bad input; 143 stopped by SIGTERM, 130 by Ctrl-C,
+after saving.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from experiments import command
+from sgdbd_jax.config import PRESETS, Config, flatten, replace
+from sgdbd_jax.errors import UserError
+
+HELP = {
+    "demo": "small networks, scenes made here; minutes on 2 cores",
+    "paper": "the paper's networks, Adam, ImageNet VGG16",
+    "release": "the authors' program: BatchNorm, SGD, random start, mask terms",
+    "robust": "the paper's game with what made it steadier here",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parses `argv`, trains, says where the results are, and returns the exit code."""
+    options, config = parse(argv)
+    if options.num_processes:
+        _join(options)
+
+    from sgdbd_jax.data.training_sets import load_photos
+    from sgdbd_jax.training.loop import Run, Stopped, train
+
+    config, trunk = _vgg16(config)
+    bar = Bar()
+    signals: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, frame: signals.append(received))
+    photos = load_photos(config, progress=bar.photos)
+    run = Run(config, options.workdir, photos, trunk, bar.reporter(), should_stop=lambda: bool(signals))
+    try:
+        train(run)
+    except Stopped as stopped:
+        bar.close()
+        print(f"{stopped}; the same command goes on", file=sys.stderr)
+        return 128 + signals[0]
+    finally:
+        bar.close()
+    if run.main:
+        _report(options.workdir)
+    return 0
+
+
+def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Config]:
+    """The command line, and the config it asks for.
+
+    Raises:
+        UserError: a value that the config refuses.
+    """
+    presets = "\n".join(f"  {name:8} {text}" for name, text in HELP.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.train",
+        description="Trains a defocus blur detector without pixel labels.",
+        epilog=f"presets:\n{presets}\n\nEvery other option is a field of sgdbd_jax.config.Config, where each is explained.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--preset", choices=PRESETS, default="demo", help="where the fields start from; demo")
+    parser.add_argument("--workdir", type=Path, help="folder of the run; runs/PRESET")
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="several hosts: the address of process 0")
+    parser.add_argument("--num_processes", type=int, help="several hosts: how many processes")
+    parser.add_argument("--process_id", type=int, help="several hosts: which of them this is, from 0")
+    fields = parser.add_argument_group("config fields")
+    for name, default in flatten(Config()).items():
+        extra: dict[str, Any] = {"nargs": "?", "const": "true"} if isinstance(default, bool) else {}
+        fields.add_argument(f"--{name}", dest=name, metavar=type(default).__name__.upper(), **extra)
+    options = parser.parse_args(argv)
+    given = {name: value for name in flatten(Config()) if (value := getattr(options, name)) is not None}
+    preset = PRESETS[options.preset]
+    if "source" in given and "data" not in given:
+        given["data"] = "folders"
+    defaults = flatten(preset)
+    config = replace(preset, {name: _value(name, text, defaults[name]) for name, text in given.items()})
+    options.workdir = options.workdir or Path("runs") / options.preset
+    several = [options.coordinator, options.num_processes, options.process_id]
+    if any(value is not None for value in several) and None in several:
+        raise UserError("coordinator, num_processes, process_id: give all three, or none")
+    return options, config
+
+
+def _value(name: str, text: str, default: Any) -> Any:
+    """A field's value from its text, of the type that the field has."""
+    if isinstance(default, str):
+        return text
+    if isinstance(default, bool):
+        if text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        raise UserError(f"{name}: {text!r} is neither true nor false")
+    try:
+        value = ast.literal_eval(text)
+        if isinstance(default, tuple):
+            return tuple(value)
+        return type(default)(value) if value == type(default)(value) else _refuse(name, text, default)
+    except (ValueError, TypeError, SyntaxError):
+        return _refuse(name, text, default)
+
+
+def _refuse(name: str, text: str, default: Any) -> Any:
+    raise UserError(f"{name}: {text!r} is not of the kind that {default!r} is")
+
+
+def _join(options: argparse.Namespace) -> None:
+    """Joins the other processes; on CPUs they talk through gloo."""
+    import jax
+
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(options.coordinator, options.num_processes, options.process_id)
+
+
+def _vgg16(config: Config) -> tuple[Config, Any]:
+    """The trunk that the networks start from, and the config with its input normalisation."""
+    if config.vgg16 == "random":
+        return config, None
+    from sgdbd_jax.porting.vgg16 import load_vgg16
+
+    if not Path(config.vgg16).is_file():
+        raise UserError(
+            f"{config.vgg16}: no VGG16 weights; `python -m experiments.port_vgg16 --source torchvision` makes them,"
+            " --vgg16 FILE names others, --vgg16 random starts without"
+        )
+    trunk, mean, std = load_vgg16(config.vgg16)
+    inputs = {
+        f"{net}.input.{name}": value
+        for net in ("generator", "classifier")
+        for name, value in (("mean", mean), ("std", std))
+    }
+    return replace(config, inputs), trunk
+
+
+def _report(workdir: Path) -> None:
+    path = workdir / "result.json"
+    if path.exists():
+        result = json.loads(path.read_text())
+        rows = {"this run": result, **{f"all {name}": floor for name, floor in result["floors"].items()}}
+        print(f"protocol {result['protocol']}, {result['images']} images   F       MAE")
+        for name, row in rows.items():
+            print(f"  {name:28} {row['f_measure']:.3f}   {row['mae']:.3f}")
+    print(
+        f"in {workdir}: generator.safetensors, samples.png, learning_curve.png, metrics.jsonl"
+        + (", result.json" if path.exists() else "")
+    )
+
+
+class Bar:
+    """Progress bars on standard error: one while photos are read, one a stage."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def photos(self, name: str) -> Any:
+        """A function to call as photos of a set come in."""
+
+        def progress(done: int, count: int) -> None:
+            if done == 1:
+                self._open(f"reading {name}", 0, count, "photo")
+            self._bar.update()
+
+        return progress
+
+    def reporter(self) -> Any:
+        """The training loop's reporter, drawn on these bars."""
+        from sgdbd_jax.training.loop import Reporter
+
+        bar = self
+
+        class OnBar(Reporter):
+            def stage(self, name: str, done: int, steps: int) -> None:
+                bar._open(name, done, steps, "step")
+
+            def step(self, metrics: dict[str, float] | None) -> None:
+                shown = ("loss", "accuracy", "coverage", "mask_entropy", "validation_f_measure")
+                bar._bar.update()
+                if metrics:
+                    known = bar._known = {**bar._known, **{key: metrics[key] for key in shown if key in metrics}}
+                    bar._bar.set_postfix({key: f"{value:.2f}" for key, value in known.items()})
+
+            def say(self, text: str) -> None:
+                bar._bar.write(text, file=sys.stderr)
+
+            def warn(self, text: str) -> None:
+                bar._bar.write(f"warning: {text}", file=sys.stderr)
+
+        return OnBar()
+
+    def close(self) -> None:
+        """Ends the bar that is open, if any."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _open(self, name: str, done: int, total: int, unit: str) -> None:
+        from tqdm import tqdm
+
+        self.close()
+        self._known: dict[str, float] = {}
+        self._bar = tqdm(desc=name, initial=done, total=total, unit=unit)
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,201 @@
+"""Photos made blurred: the paper's Gaussian (FCSB), and discs whose radius varies inside an image.
+
+Values are blurred as they are stored (sRGB), and borders are reflected with the edge pixel repeated, so that a blur
+neither darkens a border nor changes the sum of an image.
+"""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from PIL import Image
+from scipy import fft, ndimage
+
+from sgdbd_jax.data.masks import smooth_field
+from sgdbd_jax.errors import UserError
+
+FCSB_SIZE = 7  # pixels
+FCSB_SIGMA = 2.0  # pixels
+LADDER_STEP = 0.75  # pixels between the radii that a varying blur is blended from: finer ones are not told apart
+
+
+def gaussian_kernel(size: int, sigma: float) -> np.ndarray:
+    """A Gaussian sampled at pixel centres.
+
+    Args:
+        size: odd width in pixels.
+        sigma: standard deviation in pixels; 0 gives the identity.
+
+    Returns:
+        `[size, size]` float64, sum 1.
+    """
+    if size < 1 or size % 2 == 0:
+        raise ValueError(f"a kernel has an odd size, not {size}")
+    offsets = np.arange(size) - size // 2
+    weights = np.exp(-0.5 * (offsets / max(sigma, 1e-3)) ** 2)
+    weights /= weights.sum()
+    return np.outer(weights, weights)
+
+
+def disc_kernel(radius: float) -> np.ndarray:
+    """A disc of real radius: each pixel weighs as much of the disc as it covers.
+
+    Args:
+        radius: in pixels; up to 0.5 the disc lies inside one pixel and the kernel is the identity.
+
+    Returns:
+        `[size, size]` float64, sum 1, `size` odd and just large enough.
+    """
+    if radius < 0:
+        raise ValueError(f"a disc has a radius of at least 0, not {radius}")
+    reach = max(int(np.ceil(radius - 0.5)), 0)
+    if reach == 0:
+        return np.ones((1, 1))
+    # A pixel's cover is integrated exactly along y and at 16 chords along x; the transpose treats both axes alike.
+    chords = (np.arange(16) + 0.5) / 16 - 0.5 + np.arange(-reach, reach + 1)[:, None]
+    half_lengths = np.sqrt(np.maximum(radius**2 - chords**2, 0))[:, None]
+    bottom = np.arange(-reach, reach + 1)[:, None] - 0.5
+    cover = np.minimum(bottom + 1, half_lengths) - np.maximum(bottom, -half_lengths)
+    area = np.maximum(cover, 0).sum(axis=-1)
+    area += area.T
+    return area / area.sum()
+
+
+def fcsb(photo: np.ndarray, times: int) -> np.ndarray:
+    """The paper's blurred version of a clear photo, FCSB(nD): a 7x7 Gaussian of sigma 2 applied n times (Table 4).
+
+    Args:
+        photo: `[H, W, 3]` uint8.
+        times: how often, at least 1; rounded once, at the end.
+
+    Returns:
+        `[H, W, 3]` uint8.
+    """
+    if times < 1:
+        raise UserError(f"FCSB blurs at least once, {times} times was asked for")
+    weights = gaussian_kernel(FCSB_SIZE, FCSB_SIGMA).sum(axis=0)  # a Gaussian is the product of its two profiles
+    blurred = photo.astype(np.float64)
+    for _ in range(times):
+        for axis in (0, 1):
+            blurred = ndimage.correlate1d(blurred, weights, axis=axis, mode="reflect")
+    return _to_uint8(blurred)
+
+
+def disc_blur(image: np.ndarray, radius: float) -> np.ndarray:
+    """Defocus of one depth: convolution with a disc.
+
+    Args:
+        image: `[H, W, C]` float32, any range.
+        radius: of the disc, in pixels.
+
+    Returns:
+        `[H, W, C]` float32.
+    """
+    return next(_convolved(image, [disc_kernel(radius)]))
+
+
+def varying_disc_blur(photo: np.ndarray, radius_map: np.ndarray) -> np.ndarray:
+    """Defocus of a depth that varies smoothly: each pixel is blurred by a disc of its own radius.
+
+    Args:
+        photo: `[H, W, 3]` uint8.
+        radius_map: `[H, W]` float32, radius of the disc at each pixel, in pixels.
+
+    Returns:
+        `[H, W, 3]` uint8.
+    """
+    return _blur_by_map(photo, radius_map, disc_kernel)
+
+
+def random_radius_map(rng: np.random.Generator, shape: tuple[int, int], low: float, high: float) -> np.ndarray:
+    """A smooth map of blur radii, from a value in the lower half of the range to one in the upper half.
+
+    Args:
+        rng: source of all randomness.
+        shape: (height, width) in pixels.
+        low, high: least and greatest radius, in pixels.
+
+    Returns:
+        `[H, W]` float32 in [low, high].
+    """
+    middle = (low + high) / 2
+    least, greatest = rng.uniform(low, middle), rng.uniform(middle, high)
+    field = smooth_field(rng, shape, cycles=1.0)
+    return np.clip(least + (greatest - least) * field, low, high).astype(np.float32)
+
+
+def random_blur(photo: np.ndarray, rng: np.random.Generator, *, low: float, high: float) -> np.ndarray:
+    """A photo out of focus everywhere: Gaussian or disc, uniform or varying, at random.
+
+    Args:
+        photo: `[H, W, 3]` uint8.
+        rng: source of all randomness.
+        low, high: least and greatest radius of the disc, in pixels; a Gaussian gets the sigma of the same spread,
+            half the radius.
+
+    Returns:
+        `[H, W, 3]` uint8.
+    """
+    if not 0 <= low <= high:
+        raise UserError(f"blur radii run from low to high and are not negative, found low {low}, high {high}")
+    kernel = disc_kernel if rng.random() < 0.5 else _gaussian_like_disc
+    shape = (photo.shape[0], photo.shape[1])
+    varies = rng.random() < 0.5
+    radius_map = random_radius_map(rng, shape, low, high) if varies else np.full(shape, rng.uniform(low, high))
+    return _blur_by_map(photo, radius_map, kernel)
+
+
+def degrade(photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A photo through a poorer camera: up to 3 levels of noise, then JPEG of quality 60 to 95.
+
+    Gives two sets of different origin the same traces, so that they cannot be told apart by them.
+
+    Args:
+        photo: `[H, W, 3]` uint8.
+        rng: source of all randomness.
+
+    Returns:
+        `[H, W, 3]` uint8.
+    """
+    noise = rng.uniform(0, 3) * rng.standard_normal(photo.shape, dtype=np.float32)
+    file = io.BytesIO()
+    Image.fromarray(_to_uint8(photo + noise)).save(file, "JPEG", quality=int(rng.integers(60, 96)))
+    with Image.open(file) as image:
+        return np.array(image)
+
+
+def _gaussian_like_disc(radius: float) -> np.ndarray:
+    """The Gaussian whose variance is a disc's, radius^2 / 4 along each axis, cut at three sigma."""
+    return gaussian_kernel(2 * int(np.ceil(1.5 * radius)) + 1, radius / 2)
+
+
+def _blur_by_map(photo: np.ndarray, radius_map: np.ndarray, kernel: Callable[[float], np.ndarray]) -> np.ndarray:
+    """Blends a ladder of fixed blurs, pixel by pixel, between the two radii next to the pixel's own."""
+    low, high = float(radius_map.min()), float(radius_map.max())
+    # A constant map has one rung, and is then exactly the fixed blur.
+    rungs = np.linspace(low, high, 1 + int(np.ceil((high - low) / LADDER_STEP)))
+    # Linear in the squared radius, which is what variances add in: the blend has the variance of the radius between.
+    place = np.interp(radius_map.astype(np.float64) ** 2, rungs**2, np.arange(len(rungs))).astype(np.float32)
+    total = np.zeros(photo.shape, np.float32)
+    for rung, blurred in enumerate(_convolved(photo.astype(np.float32), [kernel(float(r)) for r in rungs])):
+        total += np.maximum(1 - np.abs(place - rung), 0)[..., None] * blurred
+    return _to_uint8(total)
+
+
+def _convolved(image: np.ndarray, kernels: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    """`[H, W, C]` float32, borders reflected, convolved with each odd square kernel in turn."""
+    height, width, _ = image.shape
+    margin = max(len(kernel) // 2 for kernel in kernels)
+    padded = np.pad(image.transpose(2, 0, 1), ((0, 0), (margin, margin), (margin, margin)), mode="symmetric")
+    # Circular convolution: what wraps around stays inside the margin, so no room is needed beyond it.
+    sizes = [fft.next_fast_len(n, real=True) for n in padded.shape[1:]]
+    spectrum = fft.rfft2(padded, sizes)
+    for kernel in kernels:
+        response = fft.rfft2(kernel.astype(np.float32), sizes)
+        start = margin + len(kernel) // 2
+        full = fft.irfft2(spectrum * response, sizes)
+        yield full[:, start : start + height, start : start + width].transpose(1, 2, 0)
+
+
+def _to_uint8(values: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)

@@ -1,0 +1,48 @@
+"""Do the masks say the same of focus as the photos? White means in focus in some benchmarks, blurred in others."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+
+def focus_is_sharper(photo: np.ndarray, mask: np.ndarray) -> bool | None:
+    """Tells whether the part that a mask calls in focus is the sharper part of the photo.
+
+    Sharpness is the mean absolute Laplacian of the photo's grey values.
+
+    Args:
+        photo: `[H, W, 3]` uint8.
+        mask: `[H, W]` uint8, 255 = in focus.
+
+    Returns:
+        The answer, or `None` where one of the two parts is less than a hundredth of the photo.
+    """
+    grey = photo.mean(axis=-1, dtype=np.float32)
+    centre = grey[1:-1, 1:-1]
+    laplacian = np.abs(4 * centre - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:])
+    focused = mask[1:-1, 1:-1] > 127
+    if not focused.size or not 0.01 <= focused.mean() <= 0.99:
+        return None
+    return bool(laplacian[focused].mean() > laplacian[~focused].mean())
+
+
+def polarity_fault(votes: Iterable[bool | None]) -> str | None:
+    """Judges a set of masks by `focus_is_sharper` of each: right on at least two photos in three, or at fault.
+
+    One photo proves nothing (a plain wall in focus is smoother than a blurred hedge), but over CUHK's 604 training
+    photos 99% agree.
+
+    Args:
+        votes: one answer a photo; `None` abstains.
+
+    Returns:
+        `None`, or what is wrong, as the middle of a message.
+    """
+    cast = [vote for vote in votes if vote is not None]
+    if not cast:
+        return "every mask is wholly white or wholly black"
+    right = sum(cast)
+    if 3 * right >= 2 * len(cast):
+        return None
+    verdict = "are inverted" if 3 * right <= len(cast) else "do not fit the photos"
+    return f"the masks {verdict} (the part in focus is the sharper one in only {right} of {len(cast)} photos)"

@@ -1,0 +1,145 @@
+"""What a config trains and validates on: made scenes, folders of photos, or prepared tfds sets."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from sgdbd_jax.config import Config
+from sgdbd_jax.data.batches import TrainingSets
+from sgdbd_jax.data.photos import White
+from sgdbd_jax.data.scenes import Focus, SceneConfig, make_scenes
+from sgdbd_jax.data.sources import PhotoSet, Progress, load_folder, load_pairs, load_tfds
+from sgdbd_jax.errors import UserError
+
+VALIDATION_SCENES, HELD_OUT_SCENES = 32, 64
+# Beyond two thirds in focus, protocol `paper` thresholds at 1, where only a mask of exactly 1 counts.
+SHARE_HIGH = 0.6
+MADE = ("disc", "fcsb:")  # beginnings of `blurred` that ask for blurred photos made from the clear ones
+
+# Called with a name of a set; gives a function to be called as its photos come in.
+SetProgress = Callable[[str], Progress | None]
+
+
+@dataclass(frozen=True)
+class Photos:
+    """All photos of a run."""
+
+    training: TrainingSets
+    validation: PhotoSet | None  # with masks: for choosing the best checkpoint
+    held_out: PhotoSet | None  # with masks: for the final score; only made scenes have it
+
+
+def load_photos(config: Config, *, progress: SetProgress = lambda name: None) -> Photos:
+    """Makes or reads the sets that a config names.
+
+    Args:
+        config: its data and validation fields.
+        progress: see `SetProgress`.
+
+    Raises:
+        UserError: a field that its data needs is empty, or a set that cannot be read.
+    """
+    if config.data == "scenes":
+        return _scenes(config)
+    size = config.photo_size or None
+    if config.data == "folders":
+        for name in ("source", "clear"):
+            if not getattr(config, name):
+                raise UserError(f"{name}: needs a folder of photos: --{name} DIR (or --data scenes for made ones)")
+        source = _source_folder(config, size, progress)
+    elif config.data.startswith("tfds:"):
+        if not config.clear:
+            raise UserError("clear: needs a folder of photos all in focus: --clear DIR")
+        source = load_tfds(
+            config.data[5:],
+            "train",
+            size=size,
+            data_dir=config.data_dir or None,
+            manual_dir=config.manual_dir or None,
+            progress=progress("source"),
+        )
+    else:
+        raise UserError(f"data: {config.data!r} is none of 'scenes', 'folders', 'tfds:cuhk', 'tfds:dut'")
+    if config.supervised and source.masks is None:
+        raise UserError("supervised: needs masks of the source photos: --masks DIR --masks_white blurred|focused")
+    if not config.supervised:  # no unsupervised run gets to see a mask
+        source = PhotoSet(source.names, source.images, None, source.skipped)
+    clear = load_folder(config.clear, size=size, progress=progress("clear"))
+    made = config.blurred.startswith(MADE)
+    blurred = None if made else load_folder(config.blurred, size=size, progress=progress("blurred"))
+    return Photos(TrainingSets(source, clear, blurred), _validation(config, progress), None)
+
+
+def read_names(path: str | Path) -> list[str]:
+    """Names of photos from a file: a CSV with a column `image`, or one name a line.
+
+    Raises:
+        UserError: no such file, or no names in it.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a readable list of names ({error})") from error
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if lines and "image" in lines[0].split(","):
+        return [row["image"] for row in csv.DictReader(io.StringIO("\n".join(lines)))]
+    if not lines:
+        raise UserError(f"{path}: holds no names")
+    return lines
+
+
+def _source_folder(config: Config, size: int | None, progress: SetProgress) -> PhotoSet:
+    names = read_names(config.names) if config.names else None
+    if config.supervised and config.masks:
+        if not config.masks_white:
+            raise UserError("masks_white: say what white means in the masks: --masks_white blurred|focused")
+        return load_pairs(
+            config.source,
+            config.masks,
+            white=cast(White, config.masks_white),
+            size=size,
+            names=names,
+            progress=progress("source"),
+        )
+    return load_folder(config.source, size=size, names=names, progress=progress("source"))
+
+
+def _validation(config: Config, progress: SetProgress) -> PhotoSet | None:
+    if not config.validation_images:
+        return None
+    if not config.validation_masks or not config.validation_white:
+        raise UserError("validation_images: needs --validation_masks DIR and --validation_white blurred|focused")
+    return load_pairs(
+        config.validation_images,
+        config.validation_masks,
+        white=cast(White, config.validation_white),
+        size=None,
+        names=read_names(config.validation_names) if config.validation_names else None,
+        progress=progress("validation"),
+    )
+
+
+def _scenes(config: Config) -> Photos:
+    if not config.photo_size or not config.scenes:
+        raise UserError("photo_size, scenes: must be at least 1 for made scenes")
+
+    def make(name: str, focus: Focus, count: int, seed: int) -> PhotoSet:
+        # Seeds are spread so that the scenes of two runs, or of two sets of one run, never coincide.
+        images, masks = make_scenes(
+            count, SceneConfig(config.photo_size, share_high=SHARE_HIGH), seed=3 * config.seed + seed, focus=focus
+        )
+        return PhotoSet(tuple(f"{name}{index:04d}" for index in range(count)), tuple(images), tuple(masks))
+
+    source = make("source", "part", config.scenes, 0)
+    if not config.supervised:
+        source = PhotoSet(source.names, source.images)
+    return Photos(
+        TrainingSets(source, make("clear", "all", config.scenes, 0), make("blurred", "none", config.scenes, 0)),
+        make("validation", "part", VALIDATION_SCENES, 1),
+        make("held out", "part", HELD_OUT_SCENES, 2),
+    )

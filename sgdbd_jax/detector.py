@@ -1,0 +1,86 @@
+"""From a weight file and a photo of any size to its mask."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sgdbd_jax.config import GeneratorConfig, from_dict
+from sgdbd_jax.data.photos import resize_mask, resize_photo
+from sgdbd_jax.errors import UserError
+from sgdbd_jax.models.generator import MULTIPLE, Generator
+from sgdbd_jax.weights import load_weights, merge
+
+
+class Detector:
+    """A trained generator, compiled, that takes photos of any size.
+
+    It compiles anew for every working size: with "native", for every size of photo up to a multiple of 16.
+
+    Args:
+        config: the generator's.
+        variables: its `params` and, where it has BatchNorm, `batch_stats`, as they are after training.
+        work_size: side in pixels of the square that photos are resized to before the network sees them, 320 in the
+            paper's tables; or "native": photos keep their own size.
+    """
+
+    def __init__(self, config: GeneratorConfig, variables: Mapping[str, Any], *, work_size: int | str = 320) -> None:
+        if work_size != "native" and (isinstance(work_size, str) or work_size < 1):
+            raise UserError(f"work_size: {work_size!r} must be a number of pixels, at least 1, or 'native'")
+        self._side = work_size if isinstance(work_size, int) else None
+        self._variables = jax.device_put(dict(variables))
+        self._config = config
+
+    @classmethod
+    def load(cls, weights: str | os.PathLike, *, work_size: int | str = 320) -> Detector:
+        """Reads a generator's weight file, as training and the converters write it.
+
+        Raises:
+            UserError: no such file, not a generator's, truncated, of another architecture, or not finite.
+        """
+        loaded, metadata = load_weights(weights, kind="generator")
+        try:
+            config = from_dict(GeneratorConfig, metadata["config"])
+        except (KeyError, UserError) as error:
+            raise UserError(f"{weights}: its config cannot be read ({error}); made by another version?") from error
+        photo = jax.ShapeDtypeStruct((1, MULTIPLE, MULTIPLE, 3), jnp.float32)
+        expected = jax.eval_shape(lambda p: Generator(config).init(jax.random.key(0), p, train=False), photo)
+        variables = merge(expected, loaded, where=str(weights))
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)):
+            raise UserError(f"{weights}: holds values that are not finite; its training diverged, take an earlier file")
+        return cls(config, variables, work_size=work_size)
+
+    def __call__(self, photo: np.ndarray, *, size: tuple[int, int] | None = None) -> np.ndarray:
+        """The mask of one photo.
+
+        Args:
+            photo: `[H, W, 3]` uint8 RGB, any H and W.
+            size: (height, width) of the mask; the photo's own where not given.
+
+        Returns:
+            `[H, W]` float32 in [0, 1], 1 = in focus.
+
+        Raises:
+            ValueError: not an RGB photo of uint8.
+        """
+        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or photo.size == 0:
+            raise ValueError(f"a photo must be uint8 [H, W, 3], here {photo.dtype} {photo.shape}")
+        shown = resize_photo(photo, (self._side, self._side)) if self._side else photo
+        height, width = shown.shape[:2]
+        # np.pad reflects as often as it must, so even a photo smaller than its padding works.
+        padded = np.pad(shown, ((0, -height % MULTIPLE), (0, -width % MULTIPLE), (0, 0)), mode="reflect")
+        mask = np.asarray(_detect(self._config, self._variables, padded))[:height, :width]
+        return resize_mask(mask, size or photo.shape[:2])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _detect(config: GeneratorConfig, variables: Mapping[str, Any], photo: jax.Array) -> jax.Array:
+    """Mask of one padded photo, compiled once a config and size, whichever detector asks."""
+    logits = jnp.asarray(Generator(config).apply(variables, photo[None].astype(jnp.float32) / 255, train=False))
+    return jax.nn.sigmoid(logits[0, :, :, 0])

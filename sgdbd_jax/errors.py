@@ -1,0 +1,8 @@
+"""The one exception that a user can cause and mend."""
+
+
+class UserError(Exception):
+    """Bad input, told in one line: the thing, what was found, and the remedy.
+
+    Commands print the message on standard error and exit with code 2; they print no traceback.
+    """

@@ -1,0 +1,116 @@
+"""Eq. 3 to 6, and the mask terms of the release: pure functions of arrays, each a scalar to minimise.
+
+All work from logits: a sigmoid followed by a logarithm overflows.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def adversarial_loss(fake_logits: jax.Array, *, form: str = "non_saturating") -> jax.Array:
+    """What one discriminator's verdict on the composites costs the generator; half of L_G (Eq. 3).
+
+    Args:
+        fake_logits: `[B]` float logits of D on composites.
+        form: "saturating": `log(1 - D)`, Eq. 3 as printed, whose gradient vanishes as D wins;
+            "non_saturating": `-log D` (Goodfellow et al. 2014), the release's.
+
+    Returns:
+        `[]` mean over the batch; at most 0 when saturating, at least 0 when not.
+
+    Raises:
+        ValueError: another form.
+    """
+    chex.assert_rank(fake_logits, 1)
+    if form == "saturating":
+        return jax.nn.log_sigmoid(-fake_logits).mean()
+    if form == "non_saturating":
+        return -jax.nn.log_sigmoid(fake_logits).mean()
+    raise ValueError(f"form {form!r} is neither 'saturating' nor 'non_saturating'")
+
+
+def discriminator_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """Cross-entropy of one discriminator; half of -L_D (Eq. 4, which is maximised).
+
+    Args:
+        real_logits: `[B]` float logits of D on real photos.
+        fake_logits: `[B]` float logits of D on composites.
+
+    Returns:
+        `[]` mean over the batch of `-log D(real) - log(1 - D(fake))`, at least 0; `2 log 2` for an undecided D.
+    """
+    chex.assert_rank([real_logits, fake_logits], 1)
+    return -jax.nn.log_sigmoid(real_logits).mean() - jax.nn.log_sigmoid(-fake_logits).mean()
+
+
+def feature_distance(a: jax.Array, b: jax.Array, *, epsilon: float = 1e-8) -> jax.Array:
+    """Mean cosine distance of two batches of features; half of L_B (Eq. 5).
+
+    Eq. 5 prints the cosine *of* the cosine similarity, which falls as features agree; the similarity is meant.
+
+    Args:
+        a, b: `[B, F]` float features, any scale.
+        epsilon: floor on the norms; without it a zero feature has a NaN gradient.
+
+    Returns:
+        `[]` mean of `1 - cos(a, b)`, in [0, 2]; a zero feature is at distance 1 from everything.
+    """
+    chex.assert_rank(a, 2)
+    chex.assert_equal_shape([a, b])
+    return optax.cosine_distance(a, b, epsilon=epsilon).mean()
+
+
+def bilateral_loss(
+    composite_clear: jax.Array, clear: jax.Array, composite_blur: jax.Array, blurred: jax.Array
+) -> jax.Array:
+    """Bilateral triplet-excavating loss L_B (Eq. 5).
+
+    Args:
+        composite_clear, clear, composite_blur, blurred: `[B, F]` float features V of C_c, I_c, C_b, I_b.
+
+    Returns:
+        `[]` `2 - cos(V(C_c), V(I_c)) - cos(V(C_b), V(I_b))`, in [0, 4].
+    """
+    return feature_distance(composite_clear, clear) + feature_distance(composite_blur, blurred)
+
+
+def coverage_loss(mask: jax.Array, *, minimum: float = 0.1) -> jax.Array:
+    """Penalty on a mask that covers too little (the release's).
+
+    Args:
+        mask: `[B, H, W, 1]` float in [0, 1].
+        minimum: share of a photo below which its mask is penalised.
+
+    Returns:
+        `[]` mean over photos of `relu(minimum - mean(mask))`, in [0, minimum].
+    """
+    chex.assert_rank(mask, 4)
+    return jax.nn.relu(minimum - mask.mean(axis=(1, 2, 3))).mean()
+
+
+def binarisation_loss(mask: jax.Array) -> jax.Array:
+    """Penalty on undecided pixels (the release's).
+
+    Args:
+        mask: float array in [0, 1], any shape.
+
+    Returns:
+        `[]` mean of `min(mask, 1 - mask)`, in [0, 0.5].
+    """
+    return jnp.minimum(mask, 1 - mask).mean()
+
+
+def mask_cross_entropy(logits: jax.Array, truth: jax.Array) -> jax.Array:
+    """Cross-entropy of a mask against a known one (Table 3's Ours(S), and the warm start on pastes).
+
+    Args:
+        logits: `[B, H, W, 1]` float logits of M.
+        truth: `[B, H, W, 1]` float in [0, 1], 1 = in focus.
+
+    Returns:
+        `[]` mean over pixels, in nats.
+    """
+    chex.assert_equal_shape([logits, truth])
+    return optax.sigmoid_binary_cross_entropy(logits, truth).mean()

@@ -1,0 +1,90 @@
+"""Pictures of a run: a grid of samples, and the learning curve."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+GAP, TITLE = 4, 16  # pixels between pictures, and of the line above a column
+
+
+def sample_grid(columns: Mapping[str, np.ndarray]) -> bytes:
+    """A row a photo, a column a kind of picture, with the columns' names above.
+
+    Args:
+        columns: name to `[N, H, W, 3]` or `[N, H, W]` (or `[N, H, W, 1]`) pictures, uint8 or floats in [0, 1]; the same
+            N, H and W in all.
+
+    Returns:
+        A PNG file.
+    """
+    pictures = {name: _to_rgb(values) for name, values in columns.items()}
+    count, height, width = next(iter(pictures.values())).shape[:3]
+    zoom = max(1, 96 // height)  # small scenes are shown larger, pixel by pixel
+    height, width = zoom * height, zoom * width
+    canvas = Image.new("RGB", ((width + GAP) * len(pictures) + GAP, (height + GAP) * count + GAP + TITLE), "white")
+    draw = ImageDraw.Draw(canvas)
+    for column, (name, values) in enumerate(pictures.items()):
+        left = GAP + column * (width + GAP)
+        draw.text((left, 2), name, fill="black")
+        for row, value in enumerate(values):
+            picture = Image.fromarray(value).resize((width, height), Image.Resampling.NEAREST)
+            canvas.paste(picture, (left, TITLE + GAP + row * (height + GAP)))
+    return _png(canvas)
+
+
+def learning_curve(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> bytes:
+    """How a run went: validation scores, mask coverage and entropy, losses, discriminators' accuracies.
+
+    Args:
+        rows: the objects of `metrics.jsonl`; those of one stage, in order.
+        title: above the picture.
+
+    Returns:
+        A PNG file.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 6.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    if title:
+        figure.suptitle(title)
+    panels = {
+        "validation": ("validation_f_measure", "validation_mae"),
+        "mask": ("coverage", "coverage_spread", "mask_entropy"),
+        "losses": ("generator_loss", "bilateral", "disc_clear_loss", "disc_blur_loss", "loss"),
+        "discriminators' accuracy": ("disc_clear_accuracy", "disc_blur_accuracy", "accuracy"),
+    }
+    for axes, (name, metrics) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
+        for metric in metrics:
+            points = [(row["step"], row[metric]) for row in rows if metric in row]
+            if points:
+                axes.plot(*zip(*points), label=metric, marker="." if len(points) < 30 else None, linewidth=1)
+        axes.set_title(name)
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend(fontsize=7)
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=100)
+    return file.getvalue()
+
+
+def _to_rgb(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values)
+    if values.dtype != np.uint8:
+        values = np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
+    if values.ndim == 3:
+        values = values[..., None]
+    return np.broadcast_to(values, (*values.shape[:3], 3))
+
+
+def _png(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, format="PNG")
+    return file.getvalue()

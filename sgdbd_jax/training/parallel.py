@@ -1,0 +1,82 @@
+"""One device or many: the only file that names `pmap`."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from sgdbd_jax.errors import UserError
+
+AXIS = "devices"
+
+Step = Callable[..., tuple[Any, dict[str, jax.Array]]]
+
+
+def axis_name(devices: Sequence[jax.Device]) -> str | None:
+    """The name under which a step averages over devices, `None` where there is one alone."""
+    return AXIS if len(devices) > 1 or jax.process_count() > 1 else None
+
+
+def parallelize(step: Step, devices: Sequence[jax.Device]) -> Step:
+    """Compiles `step(state, frozen, batch)`: `jit` on one device, `pmap` on several.
+
+    State and frozen variables go in whole, and state comes out whole; only the batch gains a device axis. The state is
+    donated: use the one returned.
+
+    Args:
+        step: made with `axis_name(devices)`, so that it averages over them.
+        devices: this process's devices.
+
+    Returns:
+        A function of the same arguments. It raises UserError for a batch that the devices cannot share equally.
+    """
+    if axis_name(devices) is None:
+        return jax.jit(step, donate_argnums=0)
+    mapped = jax.pmap(
+        step,
+        axis_name=AXIS,
+        in_axes=(None, None, 0),
+        out_axes=(None, None),
+        donate_argnums=0,
+        devices=list(devices) if jax.process_count() == 1 else None,
+    )
+
+    @functools.wraps(step)
+    def run(state: Any, frozen: Any, batch: Any) -> tuple[Any, dict[str, jax.Array]]:
+        return mapped(state, frozen, split_batch(batch, len(devices)))
+
+    return run
+
+
+def split_batch(batch: Any, devices: int) -> Any:
+    """Gives every array of a batch a leading device axis: `[B, ...]` to `[devices, B / devices, ...]`.
+
+    Raises:
+        UserError: B is no multiple of `devices`.
+    """
+
+    def split(array: Any) -> Any:
+        if array.shape[0] % devices:
+            raise UserError(f"batch: {array.shape[0]} does not divide into {devices} devices; choose a multiple")
+        return array.reshape((devices, array.shape[0] // devices) + array.shape[1:])
+
+    return jax.tree.map(split, batch)
+
+
+def process_rows(batch: int) -> range:
+    """The rows of a global batch that this process makes.
+
+    Raises:
+        UserError: the batch is no multiple of all devices.
+    """
+    devices, processes = jax.device_count(), jax.process_count()
+    if processes > 1 and batch % devices:
+        raise UserError(f"batch: {batch} does not divide into {devices} devices; choose a multiple")
+    share = batch // processes
+    return range(jax.process_index() * share, (jax.process_index() + 1) * share)
+
+
+def average(tree: Any, axis: str | None) -> Any:
+    """Mean over the devices of `axis`; the tree itself when there is no axis."""
+    return tree if axis is None else jax.lax.pmean(tree, axis)

@@ -1,0 +1,110 @@
+"""What a run consists of: networks and optimisers, which are static, and state, which is arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from sgdbd_jax.config import Config, OptimiserConfig
+from sgdbd_jax.models.classifier import Classifier
+from sgdbd_jax.models.discriminator import Discriminator
+from sgdbd_jax.models.generator import Generator
+
+Tree = Any
+
+
+class NetState(struct.PyTreeNode):
+    """One network's arrays."""
+
+    params: Tree
+    batch_stats: Tree  # BatchNorm's running statistics; {} without BatchNorm
+    opt_state: Tree
+
+    @property
+    def variables(self) -> dict[str, Tree]:
+        """What the network's `apply` takes."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+class TrainState(struct.PyTreeNode):
+    """All that a checkpoint of the game holds: arrays, no functions."""
+
+    step: jax.Array  # [] int32: updates done
+    generator: NetState
+    disc_clear: NetState  # D_c: judges composites that should look in focus
+    disc_blur: NetState  # D_b: judges composites that should look out of focus
+
+
+class FitState(struct.PyTreeNode):
+    """All that a checkpoint of one network's own training holds (classifier, warm start, supervised)."""
+
+    step: jax.Array  # [] int32: updates done
+    net: NetState
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The three architectures of a config."""
+
+    generator: Generator
+    discriminator: Discriminator
+    classifier: Classifier
+
+    @classmethod
+    def of(cls, config: Config, axis_name: str | None = None) -> Networks:
+        """Builds them; with `axis_name`, BatchNorm's statistics are averaged over that axis of devices."""
+        return cls(
+            Generator(config.generator, axis_name),
+            Discriminator(config.discriminator, axis_name),
+            Classifier(config.classifier, axis_name),
+        )
+
+
+def make_optimiser(config: OptimiserConfig) -> optax.GradientTransformation:
+    """The optax optimiser of a config: Adam, or SGD with momentum."""
+    if config.name == "sgd":
+        return optax.sgd(config.learning_rate, config.momentum)
+    return optax.adam(config.learning_rate, b1=config.momentum)
+
+
+def init_net(
+    network: nn.Module, optimiser: optax.GradientTransformation, key: jax.Array, size: int, trunk: Tree | None = None
+) -> NetState:
+    """A network's first state.
+
+    Args:
+        network: maps `[B, H, W, 3]` photos to whatever it maps them to.
+        optimiser: its optax optimiser.
+        key: PRNG key of the random kernels.
+        size: side in pixels of the photos it will see.
+        trunk: `{layer: {"kernel", "bias"}}` of a VGG16, put in the place of the random trunk; `None` keeps it random.
+    """
+    variables = jax.jit(lambda k: network.init(k, jnp.zeros((1, size, size, 3)), train=False))(key)
+    params = dict(variables["params"])
+    if trunk is not None:
+        params["trunk"] = {**params["trunk"], **jax.tree.map(jnp.asarray, trunk)}
+    return NetState(params, variables.get("batch_stats", {}), optimiser.init(params))
+
+
+def init_game(config: Config, networks: Networks, trunk: Tree | None = None) -> TrainState:
+    """The game's first state, a function of `config.seed` alone (and of the VGG16 `trunk`, if any)."""
+    key = jax.random.key(config.seed)
+    disc_optimiser = make_optimiser(config.disc_optimiser)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        generator=init_net(
+            networks.generator,
+            make_optimiser(config.generator_optimiser),
+            jax.random.fold_in(key, 0),
+            config.crop,
+            trunk,
+        ),
+        disc_clear=init_net(networks.discriminator, disc_optimiser, jax.random.fold_in(key, 1), config.crop),
+        disc_blur=init_net(networks.discriminator, disc_optimiser, jax.random.fold_in(key, 2), config.crop),
+    )

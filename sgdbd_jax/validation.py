@@ -1,0 +1,40 @@
+"""A generator's masks of photos whose true masks are known, scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from sgdbd_jax.data.photos import resize_mask
+from sgdbd_jax.data.sources import PhotoSet
+from sgdbd_jax.metrics import PAPER, Protocol, SetScores, score
+
+Detect = Callable[..., np.ndarray]
+
+
+def score_detector(detect: Detect, photos: PhotoSet, protocol: Protocol = PAPER) -> SetScores:
+    """Scores a detector on photos with masks.
+
+    Args:
+        detect: `Detector`, or any function of a photo `[H, W, 3]` uint8 and `size=(height, width)` that gives its mask,
+            `[height, width]` float in [0, 1].
+        photos: with masks, any sizes.
+        protocol: `PAPER` or `SOD`; masks and ground truths are resized bilinearly to its size.
+
+    Returns:
+        What `metrics.score` returns.
+
+    Raises:
+        ValueError: the photos have no masks.
+    """
+    truths = photos.masks
+    if truths is None:
+        raise ValueError("photos without masks cannot be scored")
+
+    def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for image, truth in zip(photos.images, truths, strict=True):
+            size = (protocol.size, protocol.size) if protocol.size else truth.shape
+            yield detect(image, size=size), resize_mask(truth.astype(np.float32) / 255, size)
+
+    return score(pairs(), protocol)

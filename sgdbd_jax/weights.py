@@ -1,0 +1,132 @@
+"""Weight files: one safetensors file a network, which describes itself.
+
+The tensors are the flattened variable tree (`params/conv1_1/kernel`, ...); the metadata says what network they belong
+to (`kind`), its config, and whatever else the reader must know (for a VGG16, the input normalisation).
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax import traverse_util
+
+from sgdbd_jax.errors import UserError
+
+FORMAT = "sgdbd_jax/1"
+
+
+def save_weights(path: str | os.PathLike, tree: Mapping[str, Any], metadata: Mapping[str, Any]) -> Path:
+    """Writes a tree of arrays and its metadata, atomically: the file is whole or as it was.
+
+    Args:
+        path: the file to write, `.safetensors`; its folder is made.
+        tree: nested dict of arrays, any dtype that safetensors knows.
+        metadata: JSON-serialisable values, `kind` among them.
+
+    Returns:
+        The path written.
+
+    Raises:
+        UserError: the file cannot be written (full disk, no permission).
+    """
+    from safetensors.numpy import save
+
+    path = Path(path)
+    flat = {name: np.ascontiguousarray(value) for name, value in traverse_util.flatten_dict(tree, sep="/").items()}
+    header = {"format": FORMAT, **{key: json.dumps(value) for key, value in metadata.items()}}
+    write_atomically(path, save(flat, header))
+    return path
+
+
+def load_weights(path: str | os.PathLike, *, kind: str | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Reads a weight file.
+
+    Args:
+        path: a file written by `save_weights`.
+        kind: what the file must hold (`"generator"`, `"vgg16"`, ...); `None` takes any.
+
+    Returns:
+        The nested dict of numpy arrays, and the metadata.
+
+    Raises:
+        UserError: no such file, not a safetensors file, truncated, or of another kind.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such weight file")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = dict(file.metadata() or {})
+            flat = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path}: not a readable safetensors file, perhaps truncated ({error})") from error
+    if header.pop("format", None) != FORMAT:
+        raise UserError(
+            f"{path}: a safetensors file of another program; port it with `python -m experiments.port_vgg16`"
+            " or `python -m experiments.convert_release`"
+        )
+    metadata = {key: json.loads(value) for key, value in header.items()}
+    if kind is not None and metadata.get("kind") != kind:
+        raise UserError(f"{path}: holds weights of kind {metadata.get('kind')!r}, {kind!r} was asked for")
+    return traverse_util.unflatten_dict(flat, sep="/"), metadata
+
+
+def merge(expected: Mapping[str, Any], loaded: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+    """Takes `loaded` in the place of `expected`, if and only if every name and shape agrees.
+
+    Args:
+        expected: nested dict of arrays or shape structs: the network's own variables.
+        loaded: nested dict of arrays of any float dtype.
+        where: the file's name, for the message.
+
+    Returns:
+        The loaded values as float32, in the tree of `expected`.
+
+    Raises:
+        UserError: names missing, names too many, or shapes that differ; all of them are listed.
+    """
+    want = traverse_util.flatten_dict(expected, sep="/")
+    have = traverse_util.flatten_dict(loaded, sep="/")
+    missing, extra = sorted(want.keys() - have.keys()), sorted(have.keys() - want.keys())
+    shapes = [
+        f"{name} {tuple(have[name].shape)} instead of {tuple(want[name].shape)}"
+        for name in sorted(want.keys() & have.keys())
+        if tuple(have[name].shape) != tuple(want[name].shape)
+    ]
+    problems = [
+        f"{what}: {', '.join(names[:6])}{f' and {len(names) - 6} more' if len(names) > 6 else ''}"
+        for what, names in (("missing", missing), ("not expected", extra), ("of another shape", shapes))
+        if names
+    ]
+    if problems:
+        raise UserError(f"{where}: weights of another architecture ({'; '.join(problems)})")
+    return traverse_util.unflatten_dict({k: np.asarray(have[k], np.float32) for k in want}, sep="/")
+
+
+def write_atomically(path: str | os.PathLike, data: bytes) -> None:
+    """Writes `data` beside `path` and renames it into place, so that no reader ever sees half a file.
+
+    Raises:
+        UserError: the operating system refuses (full disk, no permission); an earlier file stays as it was.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name[:80]}.", delete=False) as file:
+            temporary = file.name
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error

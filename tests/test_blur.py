@@ -1,0 +1,178 @@
+"""Kernels have the sums and moments of the shapes they stand for; blurs keep what a blur must keep."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from sgdbd_jax.data import blur
+from sgdbd_jax.errors import UserError
+
+
+def random_photo(seed: int, height: int = 40, width: int = 56) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def second_moment(kernel: np.ndarray, axis: int) -> float:
+    offsets = np.arange(len(kernel)) - len(kernel) // 2
+    return float((kernel.sum(axis=1 - axis) * offsets**2).sum())
+
+
+def test_gaussian_kernel_has_the_analytic_centre():
+    # One profile: 1, and twice exp(-1/8), exp(-4/8), exp(-9/8).
+    profile = 1 + 2 * (0.8824969 + 0.6065307 + 0.3246525)
+    kernel = blur.gaussian_kernel(7, 2.0)
+    assert kernel.shape == (7, 7)
+    assert kernel.sum() == pytest.approx(1, abs=1e-12)
+    assert kernel[3, 3] == pytest.approx(profile**-2, rel=1e-6)
+    assert kernel[3, 4] / kernel[3, 3] == pytest.approx(0.8824969, rel=1e-6)
+
+
+def test_gaussian_kernel_without_spread_is_the_identity():
+    np.testing.assert_array_equal(blur.gaussian_kernel(3, 0.0), [[0, 0, 0], [0, 1, 0], [0, 0, 0]])
+
+
+def test_even_kernels_are_refused():
+    with pytest.raises(ValueError, match="odd size, not 6"):
+        blur.gaussian_kernel(6, 2.0)
+
+
+@pytest.mark.parametrize("radius", [0.0, 0.3, 0.5, 0.51, 1.0, 1.5, 2.7, 6.0])
+def test_disc_kernel_is_a_symmetric_disc_of_sum_one(radius):
+    kernel = blur.disc_kernel(radius)
+    assert kernel.sum() == pytest.approx(1, abs=1e-12)
+    assert kernel.min() >= 0
+    np.testing.assert_allclose(kernel, kernel.T, atol=1e-15)
+    np.testing.assert_allclose(kernel, kernel[::-1], atol=1e-15)
+    # Just large enough: the outermost row has weight, and the next pixel out would not be reached.
+    assert kernel[0].sum() > 0
+    assert len(kernel) // 2 + 0.5 >= radius
+
+
+@pytest.mark.parametrize("radius", [3.0, 4.4, 6.0, 9.5])
+def test_disc_kernel_has_the_second_moment_of_a_disc(radius):
+    """r^2 / 4 along each axis, and 1/12 for the square pixels that the disc is measured in."""
+    for axis in (0, 1):
+        assert second_moment(blur.disc_kernel(radius), axis) == pytest.approx(radius**2 / 4 + 1 / 12, rel=0.015)
+
+
+def test_disc_kernel_covers_pixels_in_proportion():
+    # Radius 1.5: the centre lies inside; the corner (1, 1) reaches from 0.5 to 1.5 along both axes, so its cover is the
+    # integral of sqrt(2.25 - x^2) - 0.5 from x = 0.5 to sqrt(2), where the circle leaves the corner's lower side.
+    x = np.linspace(0.5, np.sqrt(2), 100_001)
+    corner = np.mean(np.sqrt(2.25 - x**2) - 0.5) * (np.sqrt(2) - 0.5)
+    kernel = blur.disc_kernel(1.5)
+    assert kernel[1, 1] == pytest.approx(1 / (np.pi * 1.5**2), rel=1e-2)
+    assert kernel[0, 0] / kernel[1, 1] == pytest.approx(corner, rel=1e-2)
+
+
+def test_negative_radii_are_refused():
+    with pytest.raises(ValueError, match="not -1"):
+        blur.disc_kernel(-1)
+
+
+def test_fcsb_once_is_the_seven_by_seven_gaussian_with_reflection():
+    photo = random_photo(0)
+    offsets = np.arange(-3, 4)
+    kernel = np.exp(-(offsets[:, None] ** 2 + offsets[None] ** 2) / 8.0)
+    expected = ndimage.convolve(photo.astype(np.float64), (kernel / kernel.sum())[..., None], mode="reflect")
+    np.testing.assert_array_equal(blur.fcsb(photo, 1), np.rint(expected))
+
+
+def test_fcsb_rounds_once_however_often_it_blurs():
+    photo = random_photo(1)
+    kernel = blur.gaussian_kernel(7, 2.0)[..., None]
+    expected = photo.astype(np.float64)
+    for _ in range(3):
+        expected = ndimage.convolve(expected, kernel, mode="reflect")
+    np.testing.assert_array_equal(blur.fcsb(photo, 3), np.rint(expected))
+
+
+def test_fcsb_blurs_at_least_once():
+    with pytest.raises(UserError, match="0 times"):
+        blur.fcsb(random_photo(0), 0)
+
+
+def test_disc_blur_is_convolution_with_the_disc_and_reflection():
+    image = random_photo(2).astype(np.float32)
+    expected = ndimage.convolve(image.astype(np.float64), blur.disc_kernel(3.3)[..., None], mode="reflect")
+    np.testing.assert_allclose(blur.disc_blur(image, 3.3), expected, atol=1e-3)
+
+
+def test_disc_blur_reaches_further_than_a_tiny_image():
+    image = random_photo(3, height=3, width=4).astype(np.float32)
+    expected = ndimage.convolve(image.astype(np.float64), blur.disc_kernel(7.0)[..., None], mode="reflect")
+    np.testing.assert_allclose(blur.disc_blur(image, 7.0), expected, atol=1e-3)
+
+
+def test_blurs_keep_constants():
+    flat = np.full((30, 33, 3), (0, 77, 255), np.uint8)
+    rng = np.random.default_rng(4)
+    radius_map = blur.random_radius_map(rng, (30, 33), 0.0, 8.0)
+    assert (blur.fcsb(flat, 5) == flat).all()
+    assert (blur.varying_disc_blur(flat, radius_map) == flat).all()
+    np.testing.assert_allclose(blur.disc_blur(flat.astype(np.float32), 5.5), flat, atol=1e-3)
+    for _ in range(8):
+        assert (blur.random_blur(flat, rng, low=1.0, high=6.0) == flat).all()
+
+
+def test_varying_blur_of_a_constant_map_is_the_fixed_blur():
+    photo = random_photo(5)
+    fixed = np.rint(blur.disc_blur(photo.astype(np.float32), 3.25))
+    np.testing.assert_array_equal(blur.varying_disc_blur(photo, np.full((40, 56), 3.25, np.float32)), fixed)
+
+
+def test_varying_blur_spreads_a_point_by_the_radius_where_it_lies():
+    """Two points of light, one in each half of a map of two radii."""
+    photo = np.zeros((41, 82, 3), np.uint8)
+    photo[20, [20, 61]] = 255
+    radius_map = np.repeat(np.float32([[2.0, 5.0]]), 41, axis=0).repeat(41, axis=1)
+    blurred = blur.varying_disc_blur(photo, radius_map)[..., 0]
+    assert blurred[20, 20] == round(255 * blur.disc_kernel(2.0)[2, 2])
+    assert blurred[20, 61] == round(255 * blur.disc_kernel(5.0)[5, 5])
+    assert blurred[20, 20 + 4] == 0
+    assert blurred[20, 61 - 4] > 0
+
+
+def test_varying_blur_has_the_variance_of_the_radius_between_two_rungs():
+    """Of an edge, whose profile has levels enough to measure a spread through the rounding to bytes."""
+    photo = np.zeros((41, 41, 3), np.uint8)
+    photo[:, 20:] = 250
+    radius_map = np.full((41, 41), 4.4, np.float32)
+    radius_map[0, :2] = 4.0, 4.7  # the ladder's two rungs
+    spread = np.diff(blur.varying_disc_blur(photo, radius_map)[20, :, 0].astype(np.float64) / 250)
+    from_edge = np.arange(40) - 19
+    assert (spread * from_edge**2).sum() == pytest.approx(4.4**2 / 4 + 1 / 12, rel=0.02)
+
+
+def test_radius_maps_are_smooth_and_inside_their_range():
+    for seed in range(20):
+        radius_map = blur.random_radius_map(np.random.default_rng(seed), (64, 96), 1.0, 6.0)
+        assert radius_map.shape == (64, 96)
+        assert radius_map.dtype == np.float32
+        assert 1.0 <= radius_map.min() <= 3.5 <= radius_map.max() <= 6.0
+        assert max(np.abs(np.diff(radius_map, axis=axis)).max() for axis in (0, 1)) < 0.6
+
+
+def test_random_blur_removes_fine_detail_and_repeats():
+    photo = random_photo(6)
+    for seed in range(8):
+        blurred = blur.random_blur(photo, np.random.default_rng(seed), low=1.5, high=6.0)
+        again = blur.random_blur(photo, np.random.default_rng(seed), low=1.5, high=6.0)
+        np.testing.assert_array_equal(blurred, again)
+        # White noise keeps of its variance the sum of the squared weights, at most about 1 / (pi * 1.5^2).
+        assert blurred.astype(np.float64).var() < 0.2 * photo.astype(np.float64).var()
+
+
+def test_random_blur_refuses_a_range_upside_down():
+    with pytest.raises(UserError, match="low 3, high 2"):
+        blur.random_blur(random_photo(0), np.random.default_rng(0), low=3, high=2)
+
+
+def test_degrade_leaves_traces_but_the_same_picture():
+    y, x = np.mgrid[:64, :64]
+    photo = np.stack([2 * x + 60, 2 * y + 60, x + y + 60], axis=-1).astype(np.uint8)
+    degraded = blur.degrade(photo, np.random.default_rng(7))
+    difference = degraded.astype(int) - photo
+    assert degraded.shape == photo.shape
+    assert 0 < np.abs(difference).mean() < 6
+    np.testing.assert_array_equal(degraded, blur.degrade(photo, np.random.default_rng(7)))

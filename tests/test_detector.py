@@ -1,0 +1,116 @@
+"""From weights and a photo to a mask: sizes, padding, BatchNorm, refusals."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_generators import CONFIG, constant_variables, random_variables, save_generator
+
+from sgdbd_jax.config import GeneratorConfig
+from sgdbd_jax.detector import Detector
+from sgdbd_jax.errors import UserError
+from sgdbd_jax.models.generator import Generator
+from sgdbd_jax.weights import save_weights
+
+VARIABLES = random_variables()
+
+
+@jax.jit
+def network(photo: jax.Array) -> jax.Array:
+    return Generator(CONFIG).apply(VARIABLES, photo, train=False)
+
+
+def mask_by_hand(photo: np.ndarray) -> np.ndarray:
+    logits = np.asarray(network(jnp.asarray(photo[None] / 255, jnp.float32)))
+    return 1 / (1 + np.exp(-logits[0, :, :, 0]))
+
+
+def photo_of(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def native(tmp_path_factory):
+    path = save_generator(tmp_path_factory.mktemp("weights") / "g.safetensors", VARIABLES)
+    return Detector.load(path, work_size="native")
+
+
+def test_native_gives_what_the_network_gives_in_evaluation_mode(native):
+    photo = photo_of(32, 32)
+    mask = native(photo)
+    assert mask.dtype == np.float32
+    np.testing.assert_allclose(mask, mask_by_hand(photo), atol=1e-5)
+    assert mask.std() > 0.01  # so that agreement says something
+
+
+def test_native_reflects_to_a_multiple_of_16_and_cuts_back(native):
+    photo = photo_of(17, 30)
+    rows = [*range(17), *range(15, 0, -1)]  # the edge itself is not repeated
+    columns = [*range(30), 28, 27]
+    np.testing.assert_allclose(native(photo), mask_by_hand(photo[rows][:, columns])[:17, :30], atol=1e-5)
+
+
+def test_a_work_size_squashes_the_photo_and_the_mask_comes_back():
+    photo = photo_of(40, 24)
+    shown = np.asarray(Image.fromarray(photo).resize((32, 32), Image.Resampling.BILINEAR))
+    small = mask_by_hand(shown).astype(np.float32)
+    detector = Detector(CONFIG, VARIABLES, work_size=32)
+    np.testing.assert_allclose(detector(photo, size=(32, 32)), small, atol=1e-5)
+    back = np.asarray(Image.fromarray(small).resize((24, 40), Image.Resampling.BILINEAR))
+    np.testing.assert_allclose(detector(photo), back, atol=1e-5)
+
+
+@pytest.mark.parametrize("work_size", ["native", 5])
+def test_photos_smaller_than_their_padding_work(work_size):
+    detector = Detector(CONFIG, constant_variables(0.75), work_size=work_size)
+    for shape in (1, 1), (5, 700):
+        mask = detector(photo_of(*shape))
+        assert mask.shape == shape
+        np.testing.assert_allclose(mask, 0.75, atol=1e-6)
+
+
+@pytest.mark.parametrize("photo", [np.zeros((8, 8, 3), np.float32), np.zeros((8, 8), np.uint8), photo_of(0, 8)])
+def test_what_is_not_an_rgb_photo_is_refused(photo):
+    with pytest.raises(ValueError, match="a photo must be uint8"):
+        Detector(CONFIG, VARIABLES)(photo)
+
+
+@pytest.mark.parametrize("work_size", [0, -1, "small"])
+def test_a_work_size_without_meaning_is_refused(work_size):
+    with pytest.raises(UserError, match="work_size"):
+        Detector(CONFIG, VARIABLES, work_size=work_size)
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path):
+    path = save_generator(tmp_path / "g.safetensors", VARIABLES, GeneratorConfig(width=0.02, trunk_norm=True))
+    with pytest.raises(UserError, match=r"g\.safetensors: weights of another architecture"):
+        Detector.load(path)
+
+
+def test_a_diverged_generator_is_refused(tmp_path):
+    broken = constant_variables(0.5)
+    broken["params"]["head"]["bias"] = jnp.full(1, jnp.nan)
+    with pytest.raises(UserError, match=r"g\.safetensors: holds values that are not finite"):
+        Detector.load(save_generator(tmp_path / "g.safetensors", broken))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"kind": "vgg16"}, "kind 'vgg16'"),
+        ({"kind": "generator"}, "config cannot be read"),
+        ({"kind": "generator", "config": {"depth": 3}}, "depth: no such config field"),
+    ],
+)
+def test_a_file_that_is_not_a_generators_is_refused(metadata, message, tmp_path):
+    save_weights(tmp_path / "g.safetensors", {"params": {"a": np.zeros(1)}}, metadata)
+    with pytest.raises(UserError, match=message):
+        Detector.load(tmp_path / "g.safetensors")
+
+
+def test_a_truncated_file_is_refused(tmp_path):
+    path = save_generator(tmp_path / "g.safetensors", VARIABLES)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"g\.safetensors: not a readable safetensors file"):
+        Detector.load(path)

@@ -1,0 +1,190 @@
+"""The whole command: scores known by hand, its files, its refusals."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_generators import constant_variables, save_generator
+
+from experiments.evaluate import main
+from sgdbd_jax.errors import UserError
+
+SIDE = 320  # the protocol's own: nothing is resized
+TRUTH = np.zeros((SIDE, SIDE), np.uint8)
+TRUTH[:, :80] = 255  # a quarter is in focus
+
+
+@pytest.fixture
+def benchmark(tmp_path):
+    """Two photos, noise where in focus and grey elsewhere; masks in CUHK's polarity; perfect predictions."""
+    noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+    photo = np.where(TRUTH[..., None] > 0, noise, 128).astype(np.uint8)
+    for name in ("a", "b"):
+        for folder, suffix, pixels in (
+            ("images", ".jpg", photo),
+            ("masks", ".png", 255 - TRUTH),
+            ("predictions", ".mask.png", TRUTH),
+        ):
+            save(tmp_path / folder / (name + suffix), pixels)
+    return tmp_path
+
+
+def save(path, pixels):
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def arguments(folder, *more, white="blurred", predictions=True):
+    made = ["--images", folder / "images", "--masks", folder / "masks", "--masks_white", white, "--out", folder / "out"]
+    made += ["--predictions", folder / "predictions"] if predictions else []
+    return [str(argument) for argument in (*made, *more)]
+
+
+def result(folder):
+    return json.loads((folder / "out" / "result.json").read_text())
+
+
+def rows(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+CHANCE = 1.3 * 0.25 / (0.3 * 0.25 + 1)  # F of a mask that chooses everything, a quarter of it rightly
+
+
+def test_perfect_predictions_score_one_beside_the_floors(benchmark, capsys):
+    assert main(arguments(benchmark)) == 0
+    found = result(benchmark)
+    floors = found.pop("floors")
+    assert found == {"protocol": "paper", "images": 2, "f_measure": 1, "mae": 0, "precision": 1, "recall": 1}
+    assert floors["zeros"] == pytest.approx({"f_measure": CHANCE, "mae": 0.25, "precision": 0.25, "recall": 1})
+    assert floors["ones"] == pytest.approx({"f_measure": CHANCE, "mae": 0.75, "precision": 0.25, "recall": 1})
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].split() == ["protocol", "paper,", "2", "images", "F", "MAE", "precision", "recall"]
+    assert table[1].split()[1:] == ["1.000", "0.000", "1.000", "1.000"]
+    assert table[2].split() == ["all", "zeros", f"{CHANCE:.3f}", "0.250", "0.250", "1.000"]
+
+
+def test_rows_and_curves_are_written(benchmark):
+    save(benchmark / "predictions" / "b.mask.png", TRUTH // 255 * 51)  # 0.2 where in focus
+    main(arguments(benchmark))
+    images = rows(benchmark / "out" / "per_image.csv")
+    assert [row["image"] for row in images] == ["a.jpg", "b.jpg"]
+    assert [float(row["mae"]) for row in images] == pytest.approx([0, 0.25 * 0.8])
+    curves = rows(benchmark / "out" / "curves.csv")
+    assert [float(row["threshold"]) for row in curves] == pytest.approx(np.arange(256) / 255, abs=1e-6)
+    recall = [float(row["recall"]) for row in curves]
+    assert recall == [1.0] * 52 + [0.5] * 204  # above 51 / 255 only the first mask chooses anything
+    with Image.open(benchmark / "out" / "curves.png") as picture:
+        assert picture.width > picture.height > 300
+
+
+def test_protocol_sod_reports_its_measures(benchmark, capsys):
+    main(arguments(benchmark, "--protocol", "sod"))
+    found = result(benchmark)
+    assert found["protocol"] == "sod"
+    for name in ("f_measure", "max_f", "s_measure", "weighted_f"):
+        assert found[name] == pytest.approx(1)
+    assert found["floors"]["ones"]["weighted_f"] < 1
+    assert "weighted F" in capsys.readouterr().out.splitlines()[0]
+
+
+def test_a_generator_is_scored_at_the_protocols_size(benchmark):
+    """It says 0.75 of every pixel, which stays below the capped threshold 1: nothing is chosen."""
+    weights = save_generator(benchmark / "g.safetensors", constant_variables(0.75))
+    main(arguments(benchmark, "--weights", weights, "--work_size", "16", predictions=False))
+    found = result(benchmark)
+    assert (found["f_measure"], found["precision"], found["recall"]) == (0, 0, 0)
+    assert found["mae"] == pytest.approx(0.25 * 0.25 + 0.75 * 0.75, abs=1e-6)
+
+
+def test_names_restrict_the_photos(benchmark):
+    (benchmark / "names.csv").write_text("image,split\nb.jpg,validation\n")
+    main(arguments(benchmark, "--names", benchmark / "names.csv"))
+    assert [row["image"] for row in rows(benchmark / "out" / "per_image.csv")] == ["b.jpg"]
+
+
+def test_a_polarity_that_contradicts_the_photos_is_warned_about(benchmark, capsys):
+    main(arguments(benchmark))
+    assert "warning" not in capsys.readouterr().err
+    main(arguments(benchmark, white="focused"))
+    assert "warning: " in (told := capsys.readouterr().err)
+    assert "is --masks_white focused right?" in told
+    assert result(benchmark)["mae"] == 1
+
+
+def test_the_polarity_must_be_stated(benchmark, capsys):
+    stated = arguments(benchmark)
+    position = stated.index("--masks_white")
+    with pytest.raises(SystemExit) as end:
+        main(stated[:position] + stated[position + 2 :])
+    assert end.value.code == 2
+    assert "--masks_white" in capsys.readouterr().err
+
+
+def test_what_does_not_pair_is_named_and_refused_unless_allowed(benchmark, capsys):
+    save(benchmark / "images" / "alone.png", TRUTH)
+    save(benchmark / "masks" / "spare.png", TRUTH)
+    with pytest.raises(UserError, match=r"1 photos without a mask: alone\.png; 1 masks without a photo: spare\.png"):
+        main(arguments(benchmark))
+    main(arguments(benchmark, "--allow_unpaired"))
+    assert "alone.png" in capsys.readouterr().err
+    assert result(benchmark)["images"] == 2
+
+
+def test_a_photo_without_prediction_is_refused_unless_allowed(benchmark, capsys):
+    (benchmark / "predictions" / "a.mask.png").unlink()
+    with pytest.raises(UserError, match=r"predictions: a\.jpg"):
+        main(arguments(benchmark))
+    main(arguments(benchmark, "--allow_unpaired"))
+    assert "a.jpg" in capsys.readouterr().err
+    assert result(benchmark)["images"] == 1
+
+
+def test_a_truth_of_another_size_is_refused_unless_allowed(benchmark, capsys):
+    save(benchmark / "masks" / "b.png", TRUTH[:100])
+    with pytest.raises(UserError, match=r"b\.jpg is 320x320.*320x100"):
+        main(arguments(benchmark))
+    main(arguments(benchmark, "--allow_unpaired"))
+    assert "320x100" in capsys.readouterr().err
+    assert result(benchmark)["images"] == 1
+
+
+def test_a_prediction_of_another_size_is_resized_only_where_the_protocol_resizes(benchmark):
+    save(benchmark / "predictions" / "b.mask.png", np.full((10, 20), 102, np.uint8))
+    main(arguments(benchmark))
+    assert float(rows(benchmark / "out" / "per_image.csv")[1]["mae"]) == pytest.approx(0.25 * 0.6 + 0.75 * 0.4)
+    with pytest.raises(UserError, match=r"b\.mask\.png is 20x10, its photo 320x320"):
+        main(arguments(benchmark, "--protocol", "sod"))
+
+
+def test_a_refusal_leaves_earlier_results_as_they_were(benchmark):
+    main(arguments(benchmark))
+    before = {path.name: path.read_bytes() for path in (benchmark / "out").iterdir()}
+    damaged = benchmark / "predictions" / "b.mask.png"
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    with pytest.raises(UserError, match=r"b\.mask\.png"):
+        main(arguments(benchmark))
+    assert {path.name: path.read_bytes() for path in (benchmark / "out").iterdir()} == before
+
+
+def test_nothing_left_is_refused(benchmark):
+    for folder in ("masks", "predictions"):
+        for path in (benchmark / folder).iterdir():
+            path.rename(path.with_name("other" + path.name))
+    with pytest.raises(UserError, match="nothing is left to score"):
+        main(arguments(benchmark, "--allow_unpaired"))
+
+
+def test_bad_input_ends_the_process_with_one_line_and_code_2(benchmark):
+    (benchmark / "empty").mkdir()
+    command = [sys.executable, "-m", "experiments.evaluate", *arguments(benchmark, "--images", benchmark / "empty")]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: ")
+    assert ended.stderr.count("\n") == 1
+    assert str(benchmark / "empty") in ended.stderr
