@@ -1,8 +1,8 @@
-"""Trains a detector: `python -m experiments.train [--preset demo|paper|release|robust] [--workdir DIR] [--FIELD VALUE]`.
+"""Trains a detector: `python -m experiments.train [--preset NAME] [--workdir DIR] [--FIELD VALUE ...]`.
 
-Without arguments, the preset `demo` learns from scenes that it makes itself, in minutes on a CPU. Killed or stopped, the
-same command goes on from the last checkpoint. Exit code: 0 finished; 2 bad input; 143 stopped by SIGTERM, 130 by Ctrl-C,
-after saving.
+Without arguments, the preset `demo` learns from scenes that it makes itself, in minutes on a CPU. Killed or stopped,
+the same command goes on from the last checkpoint. Exit code: 0 finished; 2 bad input; 143 stopped by SIGTERM, or 130 by
+Ctrl-C, after saving.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def main(argv: list[str] | None = None) -> int:
         _join(options)
 
     from sgdbd_jax.data.training_sets import load_photos
-    from sgdbd_jax.training.loop import Run, Stopped, train
+    from sgdbd_jax.training.loop import Stopped
+    from sgdbd_jax.training.run import Run, train
 
     config, trunk = _vgg16(config)
     bar = Bar()
@@ -66,7 +67,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Config]:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.train",
         description="Trains a defocus blur detector without pixel labels.",
-        epilog=f"presets:\n{presets}\n\nEvery other option is a field of sgdbd_jax.config.Config, where each is explained.",
+        epilog=f"presets:\n{presets}\n\nEvery other option is a field of sgdbd_jax/config.py, where each is explained.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--preset", choices=PRESETS, default="demo", help="where the fields start from; demo")

@@ -154,7 +154,7 @@ class Config:
 
 # Fields that may change between two legs of one run: they do not move its results.
 FREE_FIELDS = frozenset(
-    [
+    (
         "steps",
         "validate_every",
         "checkpoint_every",
@@ -163,7 +163,7 @@ FREE_FIELDS = frozenset(
         "log_every",
         "grid_every",
         "tensorboard",
-    ]
+    )
 )
 
 _CHOICES: dict[str, tuple[str, ...]] = {

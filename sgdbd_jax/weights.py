@@ -63,7 +63,7 @@ def load_weights(path: str | os.PathLike, *, kind: str | None = None) -> tuple[d
     try:
         with safe_open(path, framework="numpy") as file:
             header = dict(file.metadata() or {})
-            flat = {name: file.get_tensor(name) for name in file.keys()}
+            flat = {name: file.get_tensor(name) for name in sorted(file.keys())}
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path}: not a readable safetensors file, perhaps truncated ({error})") from error
     if header.pop("format", None) != FORMAT:

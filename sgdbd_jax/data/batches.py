@@ -186,7 +186,7 @@ class RowMakers:
             photo = first(rng, draw, 1, held_out=held_out)
             if pasted:
                 photo = _paste(mask, photo, second(rng, draw, 3, held_out=held_out))
-        return {"photo": photo, "label": np.int32(label)}
+        return {"photo": photo, "label": np.array(label, np.int32)}
 
     def _source(
         self, rng: np.random.Generator, draw: Draw, *, with_mask: bool = False, held_out: bool | None = None

@@ -26,7 +26,7 @@ def normalise(photo: jax.Array, norm: InputNorm) -> jax.Array:
 
 
 def batch_norm(x: jax.Array, *, name: str, train: bool, axis_name: str | None) -> jax.Array:
-    """BatchNorm with torch's defaults (its momentum 0.1 is Flax's 0.9); statistics cross devices where there are many."""
+    """BatchNorm with torch's defaults (its momentum 0.1 is Flax's 0.9); statistics cross devices."""
     return nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, axis_name=axis_name if train else None, name=name)(x)
 
 

@@ -141,6 +141,6 @@ def claim_workdir(workdir: Path, config: Config) -> None:
         ]
         if changed:
             raise UserError(
-                f"{workdir}: holds a run of another config ({'; '.join(changed)}); choose another --workdir, or remove it"
+                f"{workdir}: holds a run of another config ({'; '.join(changed)}); choose another --workdir"
             )
     write_atomically(path, json.dumps(now, indent=1).encode())

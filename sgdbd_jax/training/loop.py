@@ -1,42 +1,25 @@
-"""A whole run: pretrain the classifier, warm the generator if asked to, play the game; resumable at every step."""
+"""One stage of a run: step after step, with checkpoints, logs, a watchdog and samples; resumable anywhere."""
 
 from __future__ import annotations
 
-import functools
 import itertools
-import json
-import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from sgdbd_jax import pictures
-from sgdbd_jax.composite import composites
-from sgdbd_jax.config import Config, from_dict, to_dict
-from sgdbd_jax.data.batches import Row, RowMaker, RowMakers, make_batch, prefetch
-from sgdbd_jax.data.sources import PhotoSet
-from sgdbd_jax.data.training_sets import Photos
-from sgdbd_jax.detector import Detector
-from sgdbd_jax.errors import UserError
-from sgdbd_jax.training.checkpoint import Checkpoints, claim_workdir
-from sgdbd_jax.training.log import MetricsLog, read_log
-from sgdbd_jax.training.parallel import Step, axis_name, parallelize, process_rows
-from sgdbd_jax.training.state import FitState, NetState, Networks, TrainState, init_game, init_net, make_optimiser
-from sgdbd_jax.training.step import classifier_loss, make_fit_step, make_game_step, mask_loss, to_unit
+from sgdbd_jax.data.batches import RowMaker, make_batch, prefetch
+from sgdbd_jax.training.checkpoint import Checkpoints
+from sgdbd_jax.training.log import MetricsLog
+from sgdbd_jax.training.parallel import Step, process_rows
+from sgdbd_jax.training.samples import sample_picture, score_generator
+from sgdbd_jax.training.state import FitState, NetState, TrainState
 from sgdbd_jax.training.watchdog import Watchdog
-from sgdbd_jax.validation import score_detector
-from sgdbd_jax.weights import load_weights, merge, save_weights, write_atomically
+from sgdbd_jax.weights import write_atomically
 
-# Streams of random numbers: stages never share draws.
-CLASSIFIER_STREAM, HELD_OUT_STREAM, WARM_STREAM, GAME_STREAM, GRID_STREAM = 10, 11, 12, 13, 14
-HELD_OUT_PASTES = 256
-GRID_ROWS = 6
+if TYPE_CHECKING:
+    from sgdbd_jax.training.run import Run
 
 
 class Stopped(Exception):
@@ -59,191 +42,97 @@ class Reporter:
         """A line for whoever should act."""
 
 
-@dataclass
-class Run:
-    """One run in its work folder.
+@dataclass(frozen=True)
+class Stage:
+    """What a stage does.
 
     Attributes:
-        config: all choices.
-        workdir: holds `config.json`, `metrics.jsonl`, `checkpoints/`, `grids/`, and what `train` returns.
-        photos: the sets.
-        trunk: `{layer: {"kernel", "bias"}}` of a VGG16, or `None` for random initialisation.
-        reporter: told of progress.
-        should_stop: asked after each step; a yes saves and raises `Stopped`.
-        devices: this process's devices to train on; all of them by default.
+        name: of its checkpoints, log rows and sample grids.
+        row: makes one row of a batch.
+        stream: of random numbers; stages never share draws.
+        steps: how many it has.
+        batch: rows a step.
+        makes_masks: whether its network is the generator, which can be validated and shown.
     """
 
-    config: Config
-    workdir: Path
-    photos: Photos
-    trunk: Any = None
-    reporter: Reporter = field(default_factory=Reporter)
-    should_stop: Callable[[], bool] = lambda: False
-    devices: Sequence[jax.Device] = field(default_factory=jax.local_devices)
-
-    def __post_init__(self) -> None:
-        self.axis = axis_name(self.devices)
-        self.networks = Networks.of(self.config, self.axis)
-        self.rows = RowMakers(self.photos.training, self.config)
-        self.main = jax.process_index() == 0  # one process writes
+    name: str
+    row: RowMaker
+    stream: int
+    steps: int
+    batch: int
+    makes_masks: bool = True
 
 
-def train(run: Run) -> Path:
-    """Trains to the end, or on from the last checkpoint.
+def run_stage(run: Run, stage: Stage, state: Any, step: Step, frozen: Any = None) -> Any:
+    """Runs a stage to its end, from its last checkpoint where it has one.
+
+    Args:
+        run: the run it belongs to.
+        stage: what to do.
+        state: TrainState or FitState to start from; donated.
+        step: from `parallelize`.
+        frozen: variables that the step takes and no optimiser sees.
 
     Returns:
-        The finished generator's weight file: the best on validation where there is one, else the last.
+        The state after the last step.
 
     Raises:
-        UserError: the work folder holds another run, a value is not finite, the disk refuses, ...
-        Stopped: the run was asked to stop.
+        UserError: a value is not finite, the disk refuses, a checkpoint is damaged.
+        Stopped: the run was asked to stop; a checkpoint is saved.
     """
-    config = run.config
-    for name in ("batch", "classifier_batch"):
-        process_rows(getattr(config, name))
-    claim_workdir(run.workdir, config)
-    if config.supervised:
-        stage = "supervised"
-        state: Any = _fit_generator(run, stage, run.rows.supervised, config.steps)
-        net, restore = state.net, lambda state: state.net
-    else:
-        stage = "game"
-        classifier = pretrain_classifier(run) if config.bilateral_weight else {}
-        warm = _fit_generator(run, "warm", run.rows.warm, config.warm_steps).net if config.warm_steps else None
-        state = init_game(config, run.networks, run.trunk)
-        if warm is not None:
-            fresh = make_optimiser(config.generator_optimiser).init(warm.params)
-            state = state.replace(generator=NetState(warm.params, warm.batch_stats, fresh))
-        step = parallelize(make_game_step(config, run.networks, run.axis), run.devices)
-        state = _stage(run, stage, state, step, classifier, run.rows.game, config.steps, config.batch, GAME_STREAM)
-        net, restore = state.generator, lambda state: state.generator
-    return _deliver(run, stage, state, net, restore)
-
-
-def pretrain_classifier(run: Run) -> Any:
-    """The frozen classifier's variables: read from a file, or trained on pastes and written to one.
-
-    Its accuracy on pastes of photos that it has not seen goes into `classifier.safetensors` and to the reporter.
-    """
-    config, path = run.config, run.workdir / "classifier.safetensors"
-    optimiser = make_optimiser(config.classifier_optimiser)
-    state = FitState(
-        jnp.zeros((), jnp.int32),
-        init_net(
-            run.networks.classifier,
-            optimiser,
-            jax.random.fold_in(jax.random.key(config.seed), 3),
-            config.crop,
-            run.trunk,
-        ),
-    )
-    given = Path(config.classifier_weights) if config.classifier_weights else path
-    if config.classifier_weights or path.exists():
-        loaded, metadata = load_weights(given, kind="classifier")
-        expected = {name: tree for name, tree in state.net.variables.items() if tree}
-        if from_dict(type(config.classifier), metadata["config"]) != config.classifier:
-            raise UserError(f"{given}: a classifier of another config than this run's")
-        return {"batch_stats": {}, **merge(expected, loaded, where=str(given))}
-
-    step = parallelize(make_fit_step(run.networks.classifier, optimiser, classifier_loss, run.axis), run.devices)
-    batch = config.classifier_batch
-    state = _stage(
-        run, "classifier", state, step, {}, run.rows.classifier, config.classifier_steps, batch, CLASSIFIER_STREAM
-    )
-    variables = {name: tree for name, tree in state.net.variables.items() if tree}
-    accuracy = _held_out_accuracy(run, variables)
-    run.reporter.say(f"classifier: accuracy {accuracy:.3f} on {HELD_OUT_PASTES} held-out pastes")
-    if run.main:
-        metadata = {"kind": "classifier", "config": to_dict(config.classifier), "held_out_accuracy": accuracy}
-        save_weights(path, jax.device_get(variables), metadata)
-        shutil.rmtree(run.workdir / "checkpoints" / "classifier", ignore_errors=True)
-    return {"batch_stats": {}, **variables}
-
-
-def _held_out_accuracy(run: Run, variables: Any) -> float:
-    row = functools.partial(run.rows.classifier, held_out=True)
-    pastes = make_batch(
-        row, seed=run.config.seed, stream=HELD_OUT_STREAM, step=0, batch=HELD_OUT_PASTES, rows=range(HELD_OUT_PASTES)
-    )
-
-    @jax.jit
-    def predict(variables: Any, photo: jax.Array) -> jax.Array:
-        _, logits = run.networks.classifier.apply(variables, to_unit(photo), train=False)
-        return jnp.argmax(logits, -1)
-
-    chunks = range(0, HELD_OUT_PASTES, 32)
-    predicted = np.concatenate([np.asarray(predict(variables, pastes["photo"][at : at + 32])) for at in chunks])
-    return float((predicted == pastes["label"]).mean())
-
-
-def _fit_generator(run: Run, stage: str, row: RowMaker, steps: int) -> FitState:
-    """Trains the generator alone by cross-entropy on masks."""
-    config, optimiser = run.config, make_optimiser(run.config.generator_optimiser)
-    key = jax.random.fold_in(jax.random.key(config.seed), 0)
-    net = init_net(run.networks.generator, optimiser, key, config.crop, run.trunk)
-    step = parallelize(make_fit_step(run.networks.generator, optimiser, mask_loss, run.axis), run.devices)
-    state = FitState(jnp.zeros((), jnp.int32), net)
-    return _stage(run, stage, state, step, {}, row, steps, config.batch, WARM_STREAM)
-
-
-def _stage(
-    run: Run,
-    name: str,
-    state: Any,
-    step: Step,
-    frozen: Any,
-    row: RowMaker,
-    steps: int,
-    batch: int,
-    stream: int,
-) -> Any:
-    """Runs one stage to its end, from its last checkpoint where it has one."""
     config, reporter = run.config, run.reporter
-    checkpoints = Checkpoints(run.workdir / "checkpoints" / name, keep=config.keep)
+    checkpoints = Checkpoints(run.workdir / "checkpoints" / stage.name, keep=config.keep)
     try:
         done = checkpoints.latest() or 0
         if done:
             state = checkpoints.restore(done, state)
-        reporter.stage(name, done, steps)
-        if done >= steps:
+        reporter.stage(stage.name, done, stage.steps)
+        if done >= stage.steps:
             return state
-        log = MetricsLog(run.workdir, name, step=done, tensorboard=config.tensorboard) if run.main else None
-        rows = process_rows(batch)
-        make = functools.partial(_timed_batch, row, config.seed, stream, batch, rows)
+        log = MetricsLog(run.workdir, stage.name, step=done, tensorboard=config.tensorboard) if run.main else None
+
+        def make(at: int) -> Row:
+            rows = process_rows(stage.batch)
+            return make_batch(stage.row, seed=config.seed, stream=stage.stream, step=at, batch=stage.batch, rows=rows)
+
+        batches = prefetch(make, range(done, stage.steps))
         watchdog, pending = Watchdog(), []
         saved_at = logged_at = time.monotonic()
-        for number, data in zip(itertools.count(done + 1), prefetch(make, range(done, steps))):
-            state, metrics = step(state, frozen, data)
+        for number, batch in zip(itertools.count(done + 1), batches):
+            state, metrics = step(state, frozen, batch)
             pending.append(metrics)
-            stopping = run.should_stop()
-            last = number == steps
-            validation = run.photos.validation if name != "classifier" else None
-            validate = validation is not None and (last or number % config.validate_every == 0)
-            # The clock asks for a checkpoint on one process alone; with several, only steps do.
+            stopping, last = run.should_stop(), number == stage.steps
+            show = stage.makes_masks and (last or number % config.grid_every == 0)
+            validation = run.photos.validation if stage.makes_masks else None
+            if not last and number % config.validate_every:
+                validation = None
+            # Only one process alone may look at its clock: several must save at the same steps.
             late = jax.process_count() == 1 and time.monotonic() - saved_at > 60 * config.checkpoint_minutes
-            save = validate or last or stopping or late or number % config.checkpoint_every == 0
-            grid = name != "classifier" and (last or number % config.grid_every == 0)
-            means = None
-            if save or grid or number % config.log_every == 0:  # before anything is written, all is looked at
+            save = last or stopping or late or validation is not None or number % config.checkpoint_every == 0
+
+            means: dict[str, float] | None = None
+            scores: dict[str, float] | None = None
+            if save or show or number % config.log_every == 0:  # all is looked at before anything is written
                 means = _look(watchdog, reporter, number, pending)
                 means["seconds_per_step"] = (time.monotonic() - logged_at) / len(pending)
-                pending, logged_at = [], time.monotonic()
-            scores = None
-            if validate and validation is not None:
-                result = _score(run, _generator_of(state), validation)
-                scores = {key: result[key] for key in ("f_measure", "mae", "precision", "recall")}
-                means = {**(means or {}), **{f"validation_{key}": value for key, value in scores.items()}}
+                pending = []
+            if validation is not None:
+                result = score_generator(run, generator_of(state), validation)
+                scores = {name: result[name] for name in ("f_measure", "mae", "precision", "recall")}
+                means = {**(means or {}), **{f"validation_{name}": value for name, value in scores.items()}}
             if means is not None and log is not None:
                 log.write(number, means)
-            if grid and run.main:
-                write_atomically(run.workdir / "grids" / f"{name}_{number:06d}.png", _grid(run, _generator_of(state)))
+            if show and run.main:
+                picture = sample_picture(run, generator_of(state))
+                write_atomically(run.workdir / "grids" / f"{stage.name}_{number:06d}.png", picture)
             if save:
                 checkpoints.save(number, state, scores)
                 saved_at = time.monotonic()
-            logged_at = time.monotonic() if save or grid else logged_at
+            if means is not None:
+                logged_at = time.monotonic()
             reporter.step(means)
             if stopping and not last:
-                raise Stopped(f"stopped at step {number} of {steps} of stage {name}, checkpoint saved")
+                raise Stopped(f"stopped at step {number} of {stage.steps} of stage {stage.name}, checkpoint saved")
         if log is not None:
             log.close()
         return state
@@ -251,8 +140,9 @@ def _stage(
         checkpoints.close()
 
 
-def _timed_batch(row: RowMaker, seed: int, stream: int, batch: int, rows: range, step: int) -> Row:
-    return make_batch(row, seed=seed, stream=stream, step=step, batch=batch, rows=rows)
+def generator_of(state: TrainState | FitState) -> NetState:
+    """The generator's part of a state that has one."""
+    return state.generator if isinstance(state, TrainState) else state.net
 
 
 def _look(watchdog: Watchdog, reporter: Reporter, number: int, pending: list[Any]) -> dict[str, float]:
@@ -262,57 +152,3 @@ def _look(watchdog: Watchdog, reporter: Reporter, number: int, pending: list[Any
         for warning in watchdog.look(at, metrics):
             reporter.warn(warning)
     return {name: sum(metrics[name] for metrics in values) / len(values) for name in values[0]}
-
-
-def _generator_of(state: TrainState | FitState) -> NetState:
-    return state.generator if isinstance(state, TrainState) else state.net
-
-
-def _score(run: Run, net: NetState, photos: PhotoSet) -> dict[str, Any]:
-    """Scores a generator as `evaluate` would, on photos scaled as in training."""
-    detector = Detector(run.config.generator, net.variables, work_size=run.config.photo_size or "native")
-    return score_detector(detector, photos).result
-
-
-def _grid(run: Run, net: NetState) -> bytes:
-    """Source, mask, truth (where it is known) and composites of a few photos, always the same."""
-    config = run.config
-    data = make_batch(
-        run.rows.game, seed=config.seed, stream=GRID_STREAM, step=0, batch=GRID_ROWS, rows=range(GRID_ROWS)
-    )
-    truth, held_out = None, run.photos.held_out
-    if held_out is not None and held_out.masks is not None:
-        data["source"] = np.stack(held_out.images[:GRID_ROWS])
-        truth = np.stack(held_out.masks[:GRID_ROWS])
-    detector = Detector(config.generator, net.variables, work_size="native")
-    masks = np.stack([detector(photo) for photo in data["source"]])[..., None]
-    photos = (to_unit(jnp.asarray(data[name])) for name in ("source", "clear", "blurred"))
-    clear, blur = composites(jnp.asarray(masks), *photos)
-    columns = {"source": data["source"], "mask": masks}
-    columns |= {"truth": truth} if truth is not None else {}
-    return pictures.sample_grid(columns | {"composite_clear": np.asarray(clear), "composite_blur": np.asarray(blur)})
-
-
-def _deliver(run: Run, stage: str, state: Any, net: NetState, restore: Callable[[Any], NetState]) -> Path:
-    """Writes `generator.safetensors`, two pictures, and `result.json` where there is something to score on."""
-    config, step = run.config, run.config.steps
-    checkpoints = Checkpoints(run.workdir / "checkpoints" / stage, keep=config.keep)
-    try:
-        best = checkpoints.best()
-        if best is not None and best != step:
-            net, step = restore(checkpoints.restore(best, state)), best
-    finally:
-        checkpoints.close()
-    path = run.workdir / "generator.safetensors"
-    if not run.main:
-        return path
-    variables = {name: tree for name, tree in jax.device_get(net.variables).items() if tree}
-    metadata = {"kind": "generator", "config": to_dict(config.generator), "step": step, "seed": config.seed}
-    save_weights(path, variables, metadata)
-    write_atomically(run.workdir / "samples.png", _grid(run, net))
-    write_atomically(run.workdir / "learning_curve.png", pictures.learning_curve(read_log(run.workdir, stage)))
-    scored_on = run.photos.held_out or run.photos.validation
-    if scored_on is not None:
-        result = _score(run, net, scored_on)
-        write_atomically(run.workdir / "result.json", json.dumps(result, indent=1).encode())
-    return path

@@ -29,7 +29,7 @@ def parallelize(step: Step, devices: Sequence[jax.Device]) -> Step:
         devices: this process's devices.
 
     Returns:
-        A function of the same arguments. It raises UserError for a batch that the devices cannot share equally.
+        A function of the same arguments.
     """
     if axis_name(devices) is None:
         return jax.jit(step, donate_argnums=0)
@@ -49,31 +49,28 @@ def parallelize(step: Step, devices: Sequence[jax.Device]) -> Step:
     return run
 
 
+def check_batch(batch: int, devices: Sequence[jax.Device]) -> None:
+    """Refuses a batch that all devices, of all processes, cannot share equally.
+
+    Raises:
+        UserError: with the two numbers.
+    """
+    count = len(devices) if jax.process_count() == 1 else jax.device_count()
+    if batch % count:
+        raise UserError(f"batch: {batch} does not divide into {count} devices; choose a multiple of {count}")
+
+
 def split_batch(batch: Any, devices: int) -> Any:
     """Gives every array of a batch a leading device axis: `[B, ...]` to `[devices, B / devices, ...]`.
 
-    Raises:
-        UserError: B is no multiple of `devices`.
+    `check_batch` has seen that B is a multiple of `devices`.
     """
-
-    def split(array: Any) -> Any:
-        if array.shape[0] % devices:
-            raise UserError(f"batch: {array.shape[0]} does not divide into {devices} devices; choose a multiple")
-        return array.reshape((devices, array.shape[0] // devices) + array.shape[1:])
-
-    return jax.tree.map(split, batch)
+    return jax.tree.map(lambda array: array.reshape((devices, -1) + array.shape[1:]), batch)
 
 
 def process_rows(batch: int) -> range:
-    """The rows of a global batch that this process makes.
-
-    Raises:
-        UserError: the batch is no multiple of all devices.
-    """
-    devices, processes = jax.device_count(), jax.process_count()
-    if processes > 1 and batch % devices:
-        raise UserError(f"batch: {batch} does not divide into {devices} devices; choose a multiple")
-    share = batch // processes
+    """The rows of a global batch that this process makes."""
+    share = batch // jax.process_count()
     return range(jax.process_index() * share, (jax.process_index() + 1) * share)
 
 

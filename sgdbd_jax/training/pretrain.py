@@ -1,0 +1,92 @@
+"""The two trainings that may come before the game: the classifier's, and the generator's warm start."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sgdbd_jax.config import from_dict, to_dict
+from sgdbd_jax.data.batches import make_batch
+from sgdbd_jax.errors import UserError
+from sgdbd_jax.training.loop import Stage, run_stage
+from sgdbd_jax.training.parallel import parallelize
+from sgdbd_jax.training.state import FitState, init_net, make_optimiser
+from sgdbd_jax.training.step import classifier_loss, make_fit_step, mask_loss, to_unit
+from sgdbd_jax.weights import load_weights, merge, save_weights
+
+if TYPE_CHECKING:
+    from sgdbd_jax.training.run import Run
+
+CLASSIFIER_STREAM, HELD_OUT_STREAM = 10, 11  # of random numbers
+HELD_OUT_PASTES = 256
+
+
+def pretrain_classifier(run: Run) -> dict[str, Any]:
+    """The frozen classifier's variables: read from a file, or trained on pastes and written to one.
+
+    Its accuracy on pastes of photos that it has not seen goes into `classifier.safetensors` and to the reporter.
+
+    Raises:
+        UserError: the file given is not such a classifier's.
+    """
+    config, path = run.config, run.workdir / "classifier.safetensors"
+    optimiser = make_optimiser(config.classifier_optimiser)
+    key = jax.random.fold_in(jax.random.key(config.seed), 3)
+    net = init_net(run.networks.classifier, optimiser, key, config.crop, run.trunk)
+    given = Path(config.classifier_weights) if config.classifier_weights else path
+    if config.classifier_weights or path.exists():
+        loaded, metadata = load_weights(given, kind="classifier")
+        if from_dict(type(config.classifier), metadata["config"]) != config.classifier:
+            raise UserError(f"{given}: a classifier of another config than this run's")
+        expected = {name: tree for name, tree in net.variables.items() if tree}
+        return merge(expected, loaded, where=str(given))
+
+    step = parallelize(make_fit_step(run.networks.classifier, optimiser, classifier_loss, run.axis), run.devices)
+    stage = Stage(
+        "classifier",
+        run.rows.classifier,
+        CLASSIFIER_STREAM,
+        config.classifier_steps,
+        config.classifier_batch,
+        makes_masks=False,
+    )
+    state = run_stage(run, stage, FitState(jnp.zeros((), jnp.int32), net), step)
+    variables = {name: tree for name, tree in state.net.variables.items() if tree}
+    accuracy = _held_out_accuracy(run, variables)
+    run.reporter.say(f"classifier: accuracy {accuracy:.3f} on {HELD_OUT_PASTES} held-out pastes")
+    if run.main:
+        metadata = {"kind": "classifier", "config": to_dict(config.classifier), "held_out_accuracy": accuracy}
+        save_weights(path, jax.device_get(variables), metadata)
+        shutil.rmtree(run.workdir / "checkpoints" / "classifier", ignore_errors=True)
+    return variables
+
+
+def fit_generator(run: Run, stage: Stage) -> FitState:
+    """Trains the generator alone by cross-entropy on the masks of the stage's rows."""
+    config, optimiser = run.config, make_optimiser(run.config.generator_optimiser)
+    key = jax.random.fold_in(jax.random.key(config.seed), 0)
+    net = init_net(run.networks.generator, optimiser, key, config.crop, run.trunk)
+    step = parallelize(make_fit_step(run.networks.generator, optimiser, mask_loss, run.axis), run.devices)
+    return run_stage(run, stage, FitState(jnp.zeros((), jnp.int32), net), step)
+
+
+def _held_out_accuracy(run: Run, variables: Any) -> float:
+    row = functools.partial(run.rows.classifier, held_out=True)
+    pastes = make_batch(
+        row, seed=run.config.seed, stream=HELD_OUT_STREAM, step=0, batch=HELD_OUT_PASTES, rows=range(HELD_OUT_PASTES)
+    )
+
+    @jax.jit
+    def predict(variables: Any, photo: jax.Array) -> jax.Array:
+        _, logits = run.networks.classifier.apply(variables, to_unit(photo), train=False)
+        return jnp.argmax(jnp.asarray(logits), -1)
+
+    chunks = range(0, HELD_OUT_PASTES, 32)
+    predicted = np.concatenate([np.asarray(predict(variables, pastes["photo"][at : at + 32])) for at in chunks])
+    return float((predicted == pastes["label"]).mean())

@@ -1,0 +1,110 @@
+"""A whole run: pretrain the classifier, warm the generator if asked to, play the game, deliver."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from sgdbd_jax import pictures
+from sgdbd_jax.config import Config, to_dict
+from sgdbd_jax.data.batches import RowMakers
+from sgdbd_jax.data.training_sets import Photos
+from sgdbd_jax.training.checkpoint import Checkpoints, claim_workdir
+from sgdbd_jax.training.log import read_log
+from sgdbd_jax.training.loop import Reporter, Stage, generator_of, run_stage
+from sgdbd_jax.training.parallel import axis_name, check_batch, parallelize
+from sgdbd_jax.training.pretrain import fit_generator, pretrain_classifier
+from sgdbd_jax.training.samples import sample_picture, score_generator
+from sgdbd_jax.training.state import FitState, NetState, Networks, TrainState, init_game, make_optimiser
+from sgdbd_jax.training.step import make_game_step
+from sgdbd_jax.weights import save_weights, write_atomically
+
+WARM_STREAM, GAME_STREAM = 12, 13  # of random numbers
+
+
+@dataclass
+class Run:
+    """One run in its work folder.
+
+    Attributes:
+        config: all choices.
+        workdir: holds `config.json`, `metrics.jsonl`, `checkpoints/`, `grids/`, and what `train` returns.
+        photos: the sets.
+        trunk: `{layer: {"kernel", "bias"}}` of a VGG16, or `None` for random initialisation.
+        reporter: told of progress.
+        should_stop: asked after each step; a yes saves and raises `Stopped`.
+        devices: this process's devices to train on; all of them by default.
+    """
+
+    config: Config
+    workdir: Path
+    photos: Photos
+    trunk: Any = None
+    reporter: Reporter = field(default_factory=Reporter)
+    should_stop: Callable[[], bool] = lambda: False
+    devices: Sequence[jax.Device] = field(default_factory=jax.local_devices)
+
+    def __post_init__(self) -> None:
+        self.axis = axis_name(self.devices)
+        self.networks = Networks.of(self.config, self.axis)
+        self.rows = RowMakers(self.photos.training, self.config)
+        self.main = jax.process_index() == 0  # one process writes
+
+
+def train(run: Run) -> Path:
+    """Trains to the end, or on from the last checkpoint.
+
+    Returns:
+        The finished generator's weight file: the best on validation where there is one, else the last.
+
+    Raises:
+        UserError: the work folder holds another run, a value is not finite, the disk refuses, ...
+        Stopped: the run was asked to stop.
+    """
+    config, rows = run.config, run.rows
+    for batch in (config.batch, config.classifier_batch):
+        check_batch(batch, run.devices)
+    claim_workdir(run.workdir, config)
+    if config.supervised:
+        stage = Stage("supervised", rows.supervised, GAME_STREAM, config.steps, config.batch)
+        return _deliver(run, stage.name, fit_generator(run, stage))
+
+    classifier = pretrain_classifier(run) if config.bilateral_weight else {}
+    state = init_game(config, run.networks, run.trunk)
+    if config.warm_steps:
+        warm = fit_generator(run, Stage("warm", rows.warm, WARM_STREAM, config.warm_steps, config.batch)).net
+        fresh = make_optimiser(config.generator_optimiser).init(warm.params)
+        state = state.replace(generator=NetState(warm.params, warm.batch_stats, fresh))
+    step = parallelize(make_game_step(config, run.networks, run.axis), run.devices)
+    stage = Stage("game", rows.game, GAME_STREAM, config.steps, config.batch)
+    return _deliver(run, stage.name, run_stage(run, stage, state, step, classifier))
+
+
+def _deliver(run: Run, stage: str, state: TrainState | FitState) -> Path:
+    """Writes `generator.safetensors`, two pictures, and `result.json` where there is something to score on."""
+    config, step = run.config, run.config.steps
+    checkpoints = Checkpoints(run.workdir / "checkpoints" / stage, keep=config.keep)
+    try:
+        best = checkpoints.best()
+        if best is not None and best != step:
+            state, step = checkpoints.restore(best, state), best
+    finally:
+        checkpoints.close()
+    net, path = generator_of(state), run.workdir / "generator.safetensors"
+    if not run.main:
+        return path
+    variables = {name: tree for name, tree in jax.device_get(net.variables).items() if tree}
+    metadata = {"kind": "generator", "config": to_dict(config.generator), "step": step, "seed": config.seed}
+    save_weights(path, variables, metadata)
+    write_atomically(run.workdir / "samples.png", sample_picture(run, net))
+    write_atomically(run.workdir / "learning_curve.png", pictures.learning_curve(read_log(run.workdir, stage)))
+    scored_on = run.photos.held_out or run.photos.validation
+    if scored_on is not None:
+        result = score_generator(run, net, scored_on)
+        write_atomically(run.workdir / "result.json", json.dumps(result, indent=1).encode())
+    return path

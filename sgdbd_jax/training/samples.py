@@ -1,0 +1,46 @@
+"""What a generator makes of some photos, while it trains: a score, a picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from sgdbd_jax import pictures
+from sgdbd_jax.composite import composites
+from sgdbd_jax.data.batches import make_batch
+from sgdbd_jax.data.sources import PhotoSet
+from sgdbd_jax.detector import Detector
+from sgdbd_jax.training.state import NetState
+from sgdbd_jax.training.step import to_unit
+from sgdbd_jax.validation import score_detector
+
+if TYPE_CHECKING:
+    from sgdbd_jax.training.run import Run
+
+SAMPLES = 6  # photos in a picture
+SAMPLE_STREAM = 14  # of random numbers, which no stage uses
+
+
+def score_generator(run: Run, net: NetState, photos: PhotoSet) -> dict[str, Any]:
+    """Scores a generator as `evaluate` would, on photos scaled as in training."""
+    detector = Detector(run.config.generator, net.variables, work_size=run.config.photo_size or "native")
+    return score_detector(detector, photos).result
+
+
+def sample_picture(run: Run, net: NetState) -> bytes:
+    """Source, mask, truth (where it is known) and composites of a few photos, always the same."""
+    config = run.config
+    data = make_batch(run.rows.game, seed=config.seed, stream=SAMPLE_STREAM, step=0, batch=SAMPLES, rows=range(SAMPLES))
+    truth, held_out = None, run.photos.held_out
+    if held_out is not None and held_out.masks is not None:
+        data["source"] = np.stack(held_out.images[:SAMPLES])
+        truth = np.stack(held_out.masks[:SAMPLES])
+    detector = Detector(config.generator, net.variables, work_size="native")
+    masks = np.stack([detector(photo) for photo in data["source"]])[..., None]
+    photos = (to_unit(jnp.asarray(data[name])) for name in ("source", "clear", "blurred"))
+    clear, blur = composites(jnp.asarray(masks), *photos)
+    columns = {"source": data["source"], "mask": masks}
+    columns |= {"truth": truth} if truth is not None else {}
+    return pictures.sample_grid(columns | {"composite_clear": np.asarray(clear), "composite_blur": np.asarray(blur)})
