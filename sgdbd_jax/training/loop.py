@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from sgdbd_jax.data.batches import RowMaker, make_batch, prefetch
+from sgdbd_jax.data.batches import Row, RowMaker, make_batch, prefetch
 from sgdbd_jax.training.checkpoint import Checkpoints
 from sgdbd_jax.training.log import MetricsLog
 from sgdbd_jax.training.parallel import Step, process_rows
