@@ -43,6 +43,11 @@ def main(argv: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, frame: signals.append(received))
     photos = load_photos(config, progress=bar.photos)
+    bar.close()
+    for name in ("source", "clear", "blurred"):
+        skipped = getattr(getattr(photos.training, name), "skipped", ())
+        if skipped:
+            print(f"{name}: {len(skipped)} files could not be read and are left out", file=sys.stderr)
     run = Run(config, options.workdir, photos, trunk, bar.reporter(), should_stop=lambda: bool(signals))
     try:
         train(run)
@@ -70,7 +75,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Config]:
         epilog=f"presets:\n{presets}\n\nEvery other option is a field of sgdbd_jax/config.py, where each is explained.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--preset", choices=PRESETS, default="demo", help="where the fields start from; demo")
+    parser.add_argument("--preset", choices=list(PRESETS), default="demo", help="where the fields start from; demo")
     parser.add_argument("--workdir", type=Path, help="folder of the run; runs/PRESET")
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="several hosts: the address of process 0")
     parser.add_argument("--num_processes", type=int, help="several hosts: how many processes")

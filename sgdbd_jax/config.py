@@ -92,8 +92,9 @@ class Config:
     # Data
     data: str = "folders"  # "scenes" (made here) | "folders" (the next three fields) | "tfds:cuhk" | "tfds:dut"
     source: str = ""  # folder of partly blurred photos
-    clear: str = ""  # folder of all-in-focus photos
-    blurred: str = "disc"  # folder of all-blurred photos, or made from the clear ones: "fcsb:1" to "fcsb:5", "disc"
+    clear: str = ""  # folder of all-in-focus photos, or "tfds:fcfb:clear"
+    blurred: str = "disc"  # folder of all-blurred photos, or "tfds:fcfb:blurred"; or made from the clear ones:
+    # "fcsb:1" to "fcsb:5" (7x7 Gaussian of sigma 2, applied 1 to n times; Table 4), "disc" (varying inside a photo)
     blur: tuple[float, float] = (1.0, 6.0)  # radii in pixels of blurred photos made by "disc"
     masks: str = ""  # folder of the source photos' masks; read only when supervised
     masks_white: str = ""  # what white means in masks: "focused" | "blurred"
@@ -102,7 +103,7 @@ class Config:
     manual_dir: str = ""  # where the files of a tfds set lie as downloaded; needed the first time
     scenes: int = 0  # how many scenes a set has, for data "scenes"
     photo_size: int = 320  # photos are squashed to this many pixels a side, as in the paper; 0 keeps their own size
-    crop: int = 256  # side of a training crop in pixels, a multiple of 16
+    crop: int = 320  # side of a training crop in pixels, a multiple of 16
     flip: bool = True  # mirror half of the crops
     scale: tuple[float, float] = (1.0, 1.0)  # range of the random zoom of a crop
     # Networks
@@ -214,7 +215,7 @@ def check(config: Config) -> None:
     if len(config.discriminator.channels) != len(config.discriminator.strides):
         raise UserError("discriminator: channels and strides must be equally many")
     if config.blurred.startswith("fcsb:") and config.blurred[5:] not in tuple("12345"):
-        raise UserError(f"blurred: {config.blurred!r} must be 'fcsb:1' to 'fcsb:5', 'disc', or a folder")
+        raise UserError(f"blurred: {config.blurred!r} must be 'fcsb:1' to 'fcsb:5', 'disc', or a place of photos")
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -289,11 +290,9 @@ RELEASE_GENERATOR = GeneratorConfig(
 RELEASE_DISCRIMINATOR = DiscriminatorConfig(channels=(64, 64, 128, 128, 256, 512, 512), strides=(1, 2, 1, 2, 1, 1, 2))
 RELEASE_CLASSIFIER = ClassifierConfig(norm=True, head="flatten")
 
-PAPER = Config(
-    generator_optimiser=OptimiserConfig(momentum=0.9),
-    disc_optimiser=OptimiserConfig(momentum=0.9),
-    adversarial_form="non_saturating",
-)
+# The paper, as printed: its networks, Eq. 3 as it stands, Adam. It names no training size; 320x320 is its test size.
+PAPER = Config()
+# The authors' program: see `disc_weight`, `second_draw` and the mask terms for where it leaves the paper.
 RELEASE = Config(
     generator=RELEASE_GENERATOR,
     discriminator=RELEASE_DISCRIMINATOR,

@@ -24,7 +24,7 @@ def sample_grid(columns: Mapping[str, np.ndarray]) -> bytes:
     """
     pictures = {name: _to_rgb(values) for name, values in columns.items()}
     count, height, width = next(iter(pictures.values())).shape[:3]
-    zoom = max(1, 96 // height)  # small scenes are shown larger, pixel by pixel
+    zoom = max(1, 128 // height)  # small scenes are shown larger, pixel by pixel
     height, width = zoom * height, zoom * width
     canvas = Image.new("RGB", ((width + GAP) * len(pictures) + GAP, (height + GAP) * count + GAP + TITLE), "white")
     draw = ImageDraw.Draw(canvas)

@@ -38,7 +38,7 @@ def save_weights(path: str | os.PathLike, tree: Mapping[str, Any], metadata: Map
     path = Path(path)
     flat = {name: np.ascontiguousarray(value) for name, value in traverse_util.flatten_dict(tree, sep="/").items()}
     header = {"format": FORMAT, **{key: json.dumps(value) for key, value in metadata.items()}}
-    write_atomically(path, save(flat, header))
+    write_atomically(path, _in_order(save(flat, header)))
     return path
 
 
@@ -107,6 +107,17 @@ def merge(expected: Mapping[str, Any], loaded: Mapping[str, Any], *, where: str)
     if problems:
         raise UserError(f"{where}: weights of another architecture ({'; '.join(problems)})")
     return traverse_util.unflatten_dict({k: np.asarray(have[k], np.float32) for k in want}, sep="/")
+
+
+def _in_order(data: bytes) -> bytes:
+    """The same safetensors file with its header sorted: the library orders metadata anew in every process.
+
+    Equal weights then make equal files, which can be compared and hashed.
+    """
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:start]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # the format wants tensors aligned
+    return len(header).to_bytes(8, "little") + header + data[start:]
 
 
 def write_atomically(path: str | os.PathLike, data: bytes) -> None:

@@ -54,24 +54,17 @@ def load_photos(config: Config, *, progress: SetProgress = lambda name: None) ->
         source = _source_folder(config, size, progress)
     elif config.data.startswith("tfds:"):
         if not config.clear:
-            raise UserError("clear: needs a folder of photos all in focus: --clear DIR")
-        source = load_tfds(
-            config.data[5:],
-            "train",
-            size=size,
-            data_dir=config.data_dir or None,
-            manual_dir=config.manual_dir or None,
-            progress=progress("source"),
-        )
+            raise UserError("clear: needs photos all in focus: --clear DIR, or --clear tfds:fcfb:clear")
+        source = _read(f"{config.data}:train", "source", config, size, progress)
     else:
         raise UserError(f"data: {config.data!r} is none of 'scenes', 'folders', 'tfds:cuhk', 'tfds:dut'")
     if config.supervised and source.masks is None:
         raise UserError("supervised: needs masks of the source photos: --masks DIR --masks_white blurred|focused")
     if not config.supervised:  # no unsupervised run gets to see a mask
         source = PhotoSet(source.names, source.images, None, source.skipped)
-    clear = load_folder(config.clear, size=size, progress=progress("clear"))
+    clear = _read(config.clear, "clear", config, size, progress)
     made = config.blurred.startswith(MADE)
-    blurred = None if made else load_folder(config.blurred, size=size, progress=progress("blurred"))
+    blurred = None if made else _read(config.blurred, "blurred", config, size, progress)
     return Photos(TrainingSets(source, clear, blurred), _validation(config, progress), None)
 
 
@@ -93,6 +86,21 @@ def read_names(path: str | Path) -> list[str]:
     return lines
 
 
+def _read(where: str, name: str, config: Config, size: int | None, progress: SetProgress) -> PhotoSet:
+    """The photos of a folder, or of a split of a tfds set, `tfds:NAME:SPLIT`."""
+    if not where.startswith("tfds:"):
+        return load_folder(where, size=size, progress=progress(name))
+    data_set, _, split = where[5:].partition(":")
+    return load_tfds(
+        data_set,
+        split,
+        size=size,
+        data_dir=config.data_dir or None,
+        manual_dir=config.manual_dir or None,
+        progress=progress(name),
+    )
+
+
 def _source_folder(config: Config, size: int | None, progress: SetProgress) -> PhotoSet:
     names = read_names(config.names) if config.names else None
     if config.supervised and config.masks:
@@ -111,7 +119,10 @@ def _source_folder(config: Config, size: int | None, progress: SetProgress) -> P
 
 def _validation(config: Config, progress: SetProgress) -> PhotoSet | None:
     if not config.validation_images:
-        return None
+        # Of the tfds sets, CUHK alone has a split for choosing.
+        return (
+            _read("tfds:cuhk:validation", "validation", config, None, progress) if config.data == "tfds:cuhk" else None
+        )
     if not config.validation_masks or not config.validation_white:
         raise UserError("validation_images: needs --validation_masks DIR and --validation_white blurred|focused")
     return load_pairs(
