@@ -6,6 +6,7 @@ This file imports no array library, so that a command line can be parsed, and re
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -179,6 +180,16 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "classifier_optimiser.name": ("adam", "sgd"),
 }
 
+_POSITIVE = (
+    "generator.width",
+    "discriminator.width",
+    "classifier.width",
+    "generator_optimiser.learning_rate",
+    "disc_optimiser.learning_rate",
+    "classifier_optimiser.learning_rate",
+)
+_WEIGHTS = ("eta", "bilateral_weight", "coverage_weight", "binarisation_weight", "disc_weight", "checkpoint_minutes")
+
 
 def check(config: Config) -> None:
     """Refuses a config that cannot be run.
@@ -196,6 +207,12 @@ def check(config: Config) -> None:
     for name in ("steps", "warm_steps", "classifier_steps", "photo_size", "seed", "scenes"):
         if values[name] < 0:
             raise UserError(f"{name}: {values[name]} must not be negative")
+    for name in _POSITIVE:
+        if not 0 < values[name] < math.inf:
+            raise UserError(f"{name}: {values[name]} must be finite and positive")
+    for name in _WEIGHTS:
+        if not 0 <= values[name] < math.inf:
+            raise UserError(f"{name}: {values[name]} must be finite and not negative")
     if config.crop < 16 or config.crop % 16:
         raise UserError(f"crop: {config.crop} must be a positive multiple of 16, the generator's finest step")
     if config.photo_size and config.crop > config.photo_size:
@@ -206,16 +223,25 @@ def check(config: Config) -> None:
         raise UserError(
             f"classifier.input_size: {config.classifier.input_size} must equal crop ({config.crop}) with head 'flatten'"
         )
-    if not 0 < config.scale[0] <= config.scale[1]:
-        raise UserError(f"scale: {config.scale} must be two positive numbers, the smaller first")
+    for name in ("scale", "blur"):
+        if not _is_range(values[name]):
+            raise UserError(f"{name}: {values[name]} must be two positive numbers, the smaller first")
     if config.paste_real and not config.second_draw:
         raise UserError("paste_real: pasting two real photos needs two draws of them; add second_draw")
     if len(config.generator.blocks) != 4 or len(config.generator.skips) != 4:
         raise UserError("generator: the decoder needs 4 blocks and 4 skips ('' for no skip)")
+    for block, skip in enumerate(config.generator.skips, start=1):
+        known = [f"conv{5 - block}_{layer}" for layer in ((1, 2, 3) if block < 3 else (1, 2))]
+        if skip and skip not in known:  # others are of another size there
+            raise UserError(f"generator.skips: {skip!r} cannot join block {block}; {', '.join(known)} can")
     if len(config.discriminator.channels) != len(config.discriminator.strides):
         raise UserError("discriminator: channels and strides must be equally many")
     if config.blurred.startswith("fcsb:") and config.blurred[5:] not in tuple("12345"):
         raise UserError(f"blurred: {config.blurred!r} must be 'fcsb:1' to 'fcsb:5', 'disc', or a place of photos")
+
+
+def _is_range(value: tuple[Any, ...]) -> bool:
+    return len(value) == 2 and all(isinstance(end, (int, float)) for end in value) and 0 < value[0] <= value[1]
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:

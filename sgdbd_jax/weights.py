@@ -36,7 +36,7 @@ def save_weights(path: str | os.PathLike, tree: Mapping[str, Any], metadata: Map
     from safetensors.numpy import save
 
     path = Path(path)
-    flat = {name: np.ascontiguousarray(value) for name, value in traverse_util.flatten_dict(tree, sep="/").items()}
+    flat = {name: np.asarray(value, order="C") for name, value in traverse_util.flatten_dict(tree, sep="/").items()}
     header = {"format": FORMAT, **{key: json.dumps(value) for key, value in metadata.items()}}
     write_atomically(path, _in_order(save(flat, header)))
     return path

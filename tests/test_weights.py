@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from sgdbd_jax import weights
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.weights import load_weights, merge, save_weights, write_atomically
 
@@ -143,7 +142,3 @@ def test_merging_lists_what_is_missing_what_is_extra_and_what_has_another_shape(
 def test_merging_names_six_of_many_and_counts_the_rest():
     with pytest.raises(UserError, match="missing: w0, w1, w2, w3, w4, w5 and 4 more"):
         merge({f"w{i}": np.zeros(1) for i in range(10)}, {}, where="f")
-
-
-def test_the_format_is_marked_so_that_a_later_one_can_be_told():
-    assert weights.FORMAT == "sgdbd_jax/1"

@@ -1,21 +1,33 @@
 """Checkpoints: atomic, the newest few and the best kept, never half-read.
 
 A folder a step, written by Orbax under another name and renamed when whole, so a run killed at any moment finds its
-last whole checkpoint.
+last whole checkpoint. Checksums beside the arrays tell a folder that was damaged later.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
+import os
+import re
+import shutil
+import zlib
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+import chex
 import jax
 import numpy as np
 
 from sgdbd_jax.config import FREE_FIELDS, Config, flatten
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.weights import write_atomically
+
+CHECKSUMS = "checksums.json"  # in a checkpoint's folder
+ARRAYS = "default/"  # Orbax's folder for them in a checkpoint's
+REMOVED = "removed"  # old checkpoints are moved there first: one half removed must not look like a damaged one
 
 
 class Checkpoints:
@@ -29,7 +41,7 @@ class Checkpoints:
             keep: how many of the newest stay, besides the best on validation.
 
         Raises:
-            UserError: the folder cannot be made.
+            UserError: the folder cannot be made, or what it holds besides arrays is damaged.
         """
         import orbax.checkpoint as ocp
         from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
@@ -38,6 +50,10 @@ class Checkpoints:
         self._args = ocp.args
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._empty_bin()
+            for path in self.folder.iterdir():
+                if path.name.isdecimal():
+                    self._check(int(path.name), lambda name: not name.startswith(ARRAYS))
             self._manager = ocp.CheckpointManager(
                 self.folder,
                 options=ocp.CheckpointManagerOptions(
@@ -50,10 +66,15 @@ class Checkpoints:
                     best_fn=_f_measure,  # makes Orbax keep the scores with the checkpoints
                     enable_async_checkpointing=False,
                     cleanup_tmp_directories=True,
+                    todelete_subdir=REMOVED,
                 ),
             )
         except OSError as error:
-            raise UserError(f"{folder}: cannot keep checkpoints here ({error.strerror or error})") from error
+            raise UserError(f"{folder}: cannot keep checkpoints here ({_reason(error)})") from error
+        except ValueError as error:  # scores that are not JSON, in a checkpoint without checksums
+            raise UserError(
+                f"{folder}: a checkpoint cannot be read ({_reason(error)}); remove it to continue from the one before"
+            ) from error
 
     def latest(self) -> int | None:
         """The newest whole checkpoint's step, `None` without any."""
@@ -77,15 +98,19 @@ class Checkpoints:
             UserError: it cannot be written (full disk).
         """
         host = jax.tree.map(np.asarray, state)  # host arrays: every process holds the same ones, and one writes
+        needed, free = sum(leaf.nbytes for leaf in jax.tree.leaves(host)), shutil.disk_usage(self.folder).free
+        if needed > free:  # found before Orbax's threads find it, each with a traceback
+            raise self._unsaved(step, f"it needs {needed / 1e6:.1f} MB, and {free / 1e6:.1f} MB are free")
         try:
-            self._manager.save(step, args=self._args.StandardSave(host), metrics=metrics, force=True)
-            self._manager.wait_until_finished()
+            with _quiet():
+                self._manager.save(step, args=self._args.StandardSave(host), metrics=metrics, force=True)
+                self._manager.wait_until_finished()
+            if jax.process_index() == 0:
+                path = self.folder / str(step)
+                write_atomically(path / CHECKSUMS, json.dumps(_checksums(path)).encode())
+                self._empty_bin()
         except (OSError, ValueError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[-1][:200]
-            raise UserError(
-                f"{self.folder / str(step)}: the checkpoint cannot be saved ({reason});"
-                " free some space and run the same command again: it continues from the checkpoint before"
-            ) from error
+            raise self._unsaved(step, _reason(error)) from error
 
     def restore(self, step: int, like: Any) -> Any:
         """Reads a checkpoint.
@@ -100,20 +125,81 @@ class Checkpoints:
         Raises:
             UserError: it is damaged, or of another structure.
         """
-        shapes = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+        self._check(step)
+        empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
         try:
-            restored = self._manager.restore(step, args=self._args.StandardRestore(shapes))
+            restored = self._manager.restore(step, args=self._args.StandardRestore(empty))
+            chex.assert_trees_all_equal_shapes_and_dtypes(restored, empty)  # Orbax lets some differences pass
         except Exception as error:  # Orbax and tensorstore raise many kinds for a damaged folder
-            reason = str(error).strip().splitlines()[0][:200]
-            raise UserError(
-                f"{self.folder / str(step)}: the checkpoint cannot be read, perhaps truncated ({reason});"
-                " remove that folder to continue from the one before"
-            ) from error
+            raise self._damaged(step, _reason(error)) from error
         return jax.tree.map(jax.numpy.asarray, restored)
 
     def close(self) -> None:
         """Releases Orbax's threads."""
         self._manager.close()
+
+    def _empty_bin(self) -> None:
+        shutil.rmtree(self.folder / REMOVED, ignore_errors=True)
+
+    def _check(self, step: int, concerns: Callable[[str], bool] = lambda name: True) -> None:
+        """Compares files with their checksums, for a damaged one makes Orbax's threads print tracebacks.
+
+        A run killed just before it wrote the checksums has none; the checkpoint itself was whole by then.
+        """
+        path = self.folder / str(step)
+        try:
+            expected = json.loads((path / CHECKSUMS).read_bytes())
+        except FileNotFoundError:
+            return
+        except ValueError as error:
+            raise self._damaged(step, f"{CHECKSUMS}: {error}") from error
+        names = {name for name in expected if concerns(name)}
+        found = _checksums(path, names)
+        for name in sorted(names):
+            if found.get(name) != expected[name]:
+                raise self._damaged(step, f"{name} is {'not what was written' if name in found else 'missing'}")
+
+    def _unsaved(self, step: int, reason: str) -> UserError:
+        return UserError(
+            f"{self.folder / str(step)}: the checkpoint cannot be saved ({reason});"
+            " free some space and run the same command again: it continues from the checkpoint before"
+        )
+
+    def _damaged(self, step: int, reason: str) -> UserError:
+        return UserError(
+            f"{self.folder / str(step)}: the checkpoint cannot be read, perhaps truncated ({reason});"
+            " remove that folder to continue from the one before"
+        )
+
+
+def _checksums(folder: Path, names: Collection[str] | None = None) -> dict[str, int]:
+    """CRC-32 of a folder's files, or of those of them that are named, by their paths in it."""
+    found = {}
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and (names is None or name in names):
+            found[name] = zlib.crc32(path.read_bytes())
+    return found
+
+
+def _reason(error: Exception) -> str:
+    """What the operating system said, where tensorstore quotes it; else the first line of a library's message."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if code := re.search(r"os_error_code='(\d+)'", str(error)):
+        return os.strerror(int(code[1]))
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences Orbax's logger: its threads log, with tracebacks, what is raised here anyway."""
+    logger = logging.getLogger("absl")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _f_measure(metrics: Any) -> float:
@@ -131,8 +217,10 @@ def claim_workdir(workdir: Path, config: Config) -> None:
     if path.exists():
         try:
             before = json.loads(path.read_text())
+            if not isinstance(before, dict):
+                raise ValueError("no object")
         except (OSError, ValueError) as error:
-            raise UserError(f"{path}: not readable as JSON ({error}); choose another --workdir") from error
+            raise UserError(f"{path}: not a readable config ({error}); choose another --workdir") from error
         names = sorted((before.keys() | now.keys()) - FREE_FIELDS)
         changed = [
             f"{name} was {before.get(name)!r}, is {now.get(name)!r}"

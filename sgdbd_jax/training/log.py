@@ -31,7 +31,8 @@ class MetricsLog:
                 from tensorboardX import SummaryWriter
             except ImportError as error:
                 raise UserError("tensorboard: needs tensorboardX; pip install 'sgdbd_jax[tensorboard]'") from error
-            self._events = SummaryWriter(str(workdir / "events"), purge_step=step + 1)
+            # A folder a stage: purging hides every later step of a folder, also another stage's.
+            self._events = SummaryWriter(str(workdir / "events" / stage), purge_step=step + 1)
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
         """Adds a row: `stage`, `step`, and the values.
@@ -47,7 +48,7 @@ class MetricsLog:
             raise UserError(f"{self.path}: cannot be written ({error.strerror})") from error
         if self._events is not None:
             for name, value in values.items():
-                self._events.add_scalar(f"{self.stage}/{name}", value, step)
+                self._events.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Flushes the event files."""

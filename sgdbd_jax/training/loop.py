@@ -15,7 +15,7 @@ from sgdbd_jax.training.log import MetricsLog
 from sgdbd_jax.training.parallel import Step, process_rows
 from sgdbd_jax.training.samples import sample_picture, score_generator
 from sgdbd_jax.training.state import FitState, NetState, TrainState
-from sgdbd_jax.training.watchdog import Watchdog
+from sgdbd_jax.training.watchdog import Watchdog, check_state
 from sgdbd_jax.weights import write_atomically
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def run_stage(run: Run, stage: Stage, state: Any, step: Step, frozen: Any = None
     """
     config, reporter = run.config, run.reporter
     checkpoints = Checkpoints(run.workdir / "checkpoints" / stage.name, keep=config.keep)
+    log: MetricsLog | None = None
     try:
         done = checkpoints.latest() or 0
         if done:
@@ -89,7 +90,8 @@ def run_stage(run: Run, stage: Stage, state: Any, step: Step, frozen: Any = None
         reporter.stage(stage.name, done, stage.steps)
         if done >= stage.steps:
             return state
-        log = MetricsLog(run.workdir, stage.name, step=done, tensorboard=config.tensorboard) if run.main else None
+        if run.main:
+            log = MetricsLog(run.workdir, stage.name, step=done, tensorboard=config.tensorboard)
 
         def make(at: int) -> Row:
             rows = process_rows(stage.batch)
@@ -116,6 +118,8 @@ def run_stage(run: Run, stage: Stage, state: Any, step: Step, frozen: Any = None
                 means = _look(watchdog, reporter, number, pending)
                 means["seconds_per_step"] = (time.monotonic() - logged_at) / len(pending)
                 pending = []
+            if save:
+                check_state(number, state)
             if validation is not None:
                 result = score_generator(run, generator_of(state), validation)
                 scores = {name: result[name] for name in ("f_measure", "mae", "precision", "recall")}
@@ -133,10 +137,10 @@ def run_stage(run: Run, stage: Stage, state: Any, step: Step, frozen: Any = None
             reporter.step(means)
             if stopping and not last:
                 raise Stopped(f"stopped at step {number} of {stage.steps} of stage {stage.name}, checkpoint saved")
-        if log is not None:
-            log.close()
         return state
     finally:
+        if log is not None:
+            log.close()
         checkpoints.close()
 
 

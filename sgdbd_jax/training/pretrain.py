@@ -45,7 +45,7 @@ def pretrain_classifier(run: Run) -> dict[str, Any]:
         if from_dict(type(config.classifier), metadata["config"]) != config.classifier:
             raise UserError(f"{given}: a classifier of another config than this run's")
         expected = {name: tree for name, tree in net.variables.items() if tree}
-        return merge(expected, loaded, where=str(given))
+        return jax.tree.map(jnp.asarray, merge(expected, loaded, where=str(given)))  # on the device once, not each step
 
     step = parallelize(make_fit_step(run.networks.classifier, optimiser, classifier_loss, run.axis), run.devices)
     stage = Stage(

@@ -12,9 +12,10 @@ from sgdbd_jax.composite import composites
 from sgdbd_jax.data.batches import make_batch
 from sgdbd_jax.data.sources import PhotoSet
 from sgdbd_jax.detector import Detector
+from sgdbd_jax.errors import UserError
 from sgdbd_jax.training.state import NetState
 from sgdbd_jax.training.step import to_unit
-from sgdbd_jax.validation import score_detector
+from sgdbd_jax.validation import Detect, score_detector
 
 if TYPE_CHECKING:
     from sgdbd_jax.training.run import Run
@@ -25,8 +26,8 @@ SAMPLE_STREAM = 14  # of random numbers, which no stage uses
 
 def score_generator(run: Run, net: NetState, photos: PhotoSet) -> dict[str, Any]:
     """Scores a generator as `evaluate` would, on photos scaled as in training."""
-    detector = Detector(run.config.generator, net.variables, work_size=run.config.photo_size or "native")
-    return score_detector(detector, photos).result
+    detect = _detect(run, net, run.config.photo_size or "native")
+    return score_detector(detect, photos).result
 
 
 def sample_picture(run: Run, net: NetState) -> bytes:
@@ -35,12 +36,26 @@ def sample_picture(run: Run, net: NetState) -> bytes:
     data = make_batch(run.rows.game, seed=config.seed, stream=SAMPLE_STREAM, step=0, batch=SAMPLES, rows=range(SAMPLES))
     truth, held_out = None, run.photos.held_out
     if held_out is not None and held_out.masks is not None:
-        data["source"] = np.stack(held_out.images[:SAMPLES])
-        truth = np.stack(held_out.masks[:SAMPLES])
-    detector = Detector(config.generator, net.variables, work_size="native")
-    masks = np.stack([detector(photo) for photo in data["source"]])[..., None]
+        corner = slice(config.crop)  # as large as the photos it is shown beside
+        data["source"] = np.stack([image[corner, corner] for image in held_out.images[:SAMPLES]])
+        truth = np.stack([mask[corner, corner] for mask in held_out.masks[:SAMPLES]])
+    detect = _detect(run, net, "native")
+    masks = np.stack([detect(photo) for photo in data["source"]])[..., None]
     photos = (to_unit(jnp.asarray(data[name])) for name in ("source", "clear", "blurred"))
     clear, blur = composites(jnp.asarray(masks), *photos)
     columns = {"source": data["source"], "mask": masks}
     columns |= {"truth": truth} if truth is not None else {}
     return pictures.sample_grid(columns | {"composite_clear": np.asarray(clear), "composite_blur": np.asarray(blur)})
+
+
+def _detect(run: Run, net: NetState, work_size: int | str) -> Detect:
+    """The detector of a generator, which refuses a mask that has no score and cannot be shown."""
+    detector = Detector(run.config.generator, net.variables, work_size=work_size)
+
+    def detect(photo: np.ndarray, **options: Any) -> np.ndarray:
+        mask = detector(photo, **options)
+        if not np.isfinite(mask).all():
+            raise UserError("a mask is not finite: the generator has diverged; lower the learning rates")
+        return mask
+
+    return detect

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from sgdbd_jax.config import Config, OptimiserConfig
 from sgdbd_jax.models.classifier import Classifier
 from sgdbd_jax.models.discriminator import Discriminator
 from sgdbd_jax.models.generator import Generator
+from sgdbd_jax.weights import merge
 
 Tree = Any
 
@@ -84,12 +86,23 @@ def init_net(
         key: PRNG key of the random kernels.
         size: side in pixels of the photos it will see.
         trunk: `{layer: {"kernel", "bias"}}` of a VGG16, put in the place of the random trunk; `None` keeps it random.
+
+    Raises:
+        UserError: the trunk's shapes are not the network's.
     """
-    variables = jax.jit(lambda k: network.init(k, jnp.zeros((1, size, size, 3)), train=False))(key)
+    variables = _first_variables(network, key, size)
     params = dict(variables["params"])
     if trunk is not None:
-        params["trunk"] = {**params["trunk"], **jax.tree.map(jnp.asarray, trunk)}
+        expected = {name: layer for name, layer in params["trunk"].items() if name in trunk}
+        given = jax.tree.map(jnp.asarray, merge(expected, trunk, where="vgg16, which needs networks of width 1"))
+        params["trunk"] = {**params["trunk"], **given}
     return NetState(params, variables.get("batch_stats", {}), optimiser.init(params))
+
+
+# Compiled with little care: what runs once, in milliseconds, took longer to compile than a game's step.
+@functools.partial(jax.jit, static_argnums=(0, 2), compiler_options={"xla_backend_optimization_level": 0})
+def _first_variables(network: nn.Module, key: jax.Array, size: int) -> Tree:
+    return network.init(key, jnp.zeros((1, size, size, 3)), train=False)
 
 
 def init_game(config: Config, networks: Networks, trunk: Tree | None = None) -> TrainState:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
 
 from sgdbd_jax.errors import UserError
 
@@ -38,10 +42,7 @@ class Watchdog:
         """
         for name, value in metrics.items():
             if not math.isfinite(value):
-                raise UserError(
-                    f"step {step}: {name} is {value}; the run stops, and its last checkpoint is from before."
-                    " Lower the learning rates, or look at the newest sample grid"
-                )
+                raise _diverged(step, f"{name} is {value}")
         self.steps += 1
         for name, value in metrics.items():
             self.averages[name] = self.memory * self.averages.get(name, value) + (1 - self.memory) * value
@@ -65,3 +66,27 @@ class Watchdog:
             accuracy = self.averages.get(f"{disc}_accuracy", 0.0)
             if accuracy > self.winning:
                 yield disc, f"{disc} is winning (accuracy {accuracy:.3f}): lower disc_optimiser.learning_rate"
+
+
+def check_state(step: int, state: Any) -> None:
+    """Refuses a state that no checkpoint should keep; metrics only tell of the one before the last update.
+
+    Args:
+        step: its number, for the message.
+        state: a tree of arrays.
+
+    Raises:
+        UserError: an array's sum of squares is not finite in float32: it holds such a value, or one so large (1e19)
+            that the next step has one.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+            if not np.isfinite(np.square(np.asarray(leaf, np.float32)).sum()):
+                raise _diverged(step, f"{jax.tree_util.keystr(path, simple=True, separator='/')} is not finite")
+
+
+def _diverged(step: int, what: str) -> UserError:
+    return UserError(
+        f"step {step}: {what}; the run stops, and its last checkpoint is from before."
+        " Lower the learning rates, or look at the newest sample grid"
+    )

@@ -1,0 +1,419 @@
+"""One round of the game, against a plain account of it; every switch; and what is shared, donated and left alone."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from tiny_game import CONFIG, TinyClassifier, TinyGenerator, classifier_variables, make_batch, networks
+
+from sgdbd_jax.config import replace
+from sgdbd_jax.training.parallel import parallelize
+from sgdbd_jax.training.state import FitState, init_game, init_net, make_optimiser
+from sgdbd_jax.training.step import classifier_loss, make_fit_step, make_game_step, mask_loss, to_unit
+
+NETWORKS = networks()
+CLASSIFIER = classifier_variables()
+DISCS = ("disc_clear", "disc_blur")
+ALONE = {"bilateral_weight": 0.0, "eta": 0.0}  # nothing teaches the generator
+
+
+@functools.cache
+def played(changes=(), *, rounds=1, seed=0):
+    """The first state of a tiny game with these `(field, value)` changes, and what the step makes of it."""
+    config = replace(CONFIG, dict(changes))
+    step = jax.jit(make_game_step(config, NETWORKS))
+    start = state = init_game(config, NETWORKS)
+    for at in range(rounds):
+        state, metrics = step(state, classifier_of(config), make_batch(config, seed=seed + at))
+    return start, state, {name: float(value) for name, value in metrics.items()}
+
+
+def play(changes=None, **options):
+    return played(tuple((changes or {}).items()), **options)
+
+
+def classifier_of(config):
+    return CLASSIFIER if config.bilateral_weight else {}
+
+
+def assert_close(a, b, *, atol=1e-6):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for (path, x), y in zip(jax.tree.leaves_with_path(a), jax.tree.leaves(b)):
+        np.testing.assert_allclose(x, y, rtol=1e-4, atol=atol, err_msg=jax.tree_util.keystr(path))
+
+
+def moved(before, after):
+    """How far a tree of arrays has moved: after - before."""
+    return jax.tree.map(jnp.subtract, after, before)
+
+
+# The round, told plainly ----------------------------------------------------------------------------------------------
+
+
+class Plain:
+    """The same round by probabilities and loops: a gradient and an update at a time, everything computed anew."""
+
+    def __init__(self, config):
+        self.config = config
+
+    def call(self, network, params, stats, photo):
+        out, new = network.apply({"params": params, "batch_stats": stats}, photo, train=True, mutable=["batch_stats"])
+        return out, new["batch_stats"]
+
+    def composites(self, params, state, b):
+        logits, stats = self.call(NETWORKS.generator, params, state.generator.batch_stats, b["source"])
+        m = 1 / (1 + jnp.exp(-logits))
+        return m, {
+            "disc_clear": m * b["source"] + (1 - m) * b["clear"],
+            "disc_blur": (1 - m) * b["source"] + m * b["blurred"],
+        }, stats  # fmt: skip
+
+    def cosine(self, a, b):
+        va, vb = (NETWORKS.classifier.apply(CLASSIFIER, x, train=False)[0] for x in (a, b))
+        return ((va * vb).sum(1) / jnp.sqrt((va**2).sum(1) * (vb**2).sum(1))).mean()
+
+    def generator_objective(self, params, state, b, real):
+        config = self.config
+        m, composite, _ = self.composites(params, state, b)
+        total = 0.0
+        for name in DISCS:
+            disc = getattr(state, name)
+            logits, _ = self.call(NETWORKS.discriminator, disc.params, disc.batch_stats, composite[name])
+            d = 1 / (1 + jnp.exp(-logits))
+            total += config.eta * (jnp.log(1 - d) if config.adversarial_form == "saturating" else -jnp.log(d)).mean()
+            total += config.bilateral_weight * (1 - self.cosine(composite[name], real[name]))
+        for photo in range(config.batch):
+            lacking = jnp.maximum(config.coverage_minimum - m[photo].mean(), 0)
+            total += config.coverage_weight * lacking / config.batch
+        return total + config.binarisation_weight * jnp.where(m < 0.5, m, 1 - m).mean()
+
+    def disc_objective(self, params, disc, real, fake):
+        fake_logits, stats = self.call(NETWORKS.discriminator, params, disc.batch_stats, fake)
+        real_logits, stats = self.call(NETWORKS.discriminator, params, stats, real)
+        d_real, d_fake = 1 / (1 + jnp.exp(-real_logits)), 1 / (1 + jnp.exp(-fake_logits))
+        return -self.config.disc_weight * (jnp.log(d_real).mean() + jnp.log(1 - d_fake).mean()), stats
+
+    def step(self, state, batch):
+        config = self.config
+        b = {name: photo / 255.0 for name, photo in batch.items()}
+        real = {
+            "disc_clear": b["clear_real"] if config.second_draw else b["clear"],
+            "disc_blur": b["blurred_real"] if config.second_draw else b["blurred"],
+        }
+        # G first; the composites that the discriminators then see were made before its update.
+        m, composite, stats = self.composites(state.generator.params, state, b)
+        grads = jax.grad(self.generator_objective)(state.generator.params, state, b, real)
+        new = {"generator": self.update(state.generator, config.generator_optimiser, grads, stats)}
+        for name, first in (("disc_clear", "clear"), ("disc_blur", "blurred")):
+            disc, shown = getattr(state, name), real[name]
+            if config.paste_real:
+                shown = m * shown + (1 - m) * b[first]
+            grads, stats = jax.grad(self.disc_objective, has_aux=True)(disc.params, disc, shown, composite[name])
+            new[name] = self.update(disc, config.disc_optimiser, grads, stats)
+        return state.replace(step=state.step + 1, **new)
+
+    def update(self, net, optimiser, grads, stats):
+        rule = optax.sgd(optimiser.learning_rate, optimiser.momentum)
+        updates, opt_state = rule.update(grads, net.opt_state, net.params)
+        return net.replace(params=optax.apply_updates(net.params, updates), batch_stats=stats, opt_state=opt_state)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"adversarial_form": "saturating"},
+        {  # the release's choices
+            "disc_weight": 0.5,
+            "second_draw": True,
+            "coverage_weight": 1.0,
+            "coverage_minimum": 0.6,
+            "binarisation_weight": 1.0,
+        },
+        {"second_draw": True, "paste_real": True, "bilateral_weight": 0.3},
+    ],
+)
+def test_a_round_is_what_a_plain_account_of_it_says(changes):
+    """Parameters, BatchNorm statistics and momenta of all three networks after two rounds."""
+    config = replace(CONFIG, changes)
+    start, state, _ = play(changes, rounds=2)
+    plain, step = start, jax.jit(Plain(config).step)
+    for at in range(2):
+        plain = step(plain, make_batch(config, seed=at))
+    assert int(state.step) == 2
+    assert_close(moved(start, state), moved(start, plain))
+    for name in ("generator", *DISCS):  # so that agreement says something
+        assert optax.global_norm(moved(getattr(start, name).params, getattr(state, name).params)) > 1e-3
+
+
+def test_a_discriminator_does_not_see_its_composites_after_the_generator_s_update():
+    """Its update is the same whether the generator learns much or nothing."""
+    _, state, _ = play()
+    _, still, _ = play({"generator_optimiser.learning_rate": 1e-9})
+    assert_close(still.disc_clear, state.disc_clear)
+    assert_close(still.disc_blur, state.disc_blur)
+
+
+# What is computed once, donated, or left alone ------------------------------------------------------------------------
+
+
+def convolutions(step, *arguments):
+    """Convolutions in the program as written, and as compiled."""
+    lowered = jax.jit(step).lower(*arguments)
+    written = lowered.as_text().count("stablehlo.convolution")
+    return written, lowered.compile().as_text().count(" convolution(")
+
+
+def test_the_generator_and_each_discriminator_s_fake_forward_run_once():
+    """Counted by hand, for networks of 2, 2 and 1 convolutions; a first layer's input needs no gradient.
+
+    G: 2 forward, 2 + 1 backward. Each D: 2 on fakes, 2 on real photos, forward; 2 backward to the composite for G; 2 + 1
+    backward each on fakes and real photos for itself. Classifier: 1 on each of 4 photos forward, 1 on 2 of them backward.
+    """
+    shared = 5 + 2 * (2 + 2 + 2 + 3 + 3) + (4 + 2)
+    state, batch = init_game(CONFIG, NETWORKS), make_batch(CONFIG)
+    written, compiled = convolutions(make_game_step(CONFIG, NETWORKS), state, CLASSIFIER, batch)
+    assert written == shared + 2 * 2  # each D's forward on its composites is written twice
+    assert compiled == shared
+
+
+def test_the_state_is_donated_and_neither_classifier_nor_batch_is():
+    step = parallelize(make_game_step(CONFIG, NETWORKS), jax.devices()[:1])
+    state, batch = init_game(CONFIG, NETWORKS), jax.tree.map(jnp.asarray, make_batch(CONFIG))
+    frozen = jax.tree.map(jnp.copy, CLASSIFIER)
+    new, _ = step(state, frozen, batch)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((frozen, batch, new)))
+    jax.tree.map(np.testing.assert_array_equal, frozen, CLASSIFIER)
+
+
+def test_the_state_holds_three_networks_and_a_step_and_no_classifier():
+    start, state, _ = play()
+    assert set(vars(state)) == {"step", "generator", "disc_clear", "disc_blur"}
+    assert jax.tree.structure(state) == jax.tree.structure(start)
+    assert not any("logits" in jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(state))
+    assert (int(start.step), int(state.step), state.step.dtype) == (0, 1, jnp.int32)
+
+
+def test_networks_start_apart_and_from_the_seed_alone():
+    one, other = init_game(CONFIG, NETWORKS), init_game(replace(CONFIG, {"seed": 1}), NETWORKS)
+    jax.tree.map(np.testing.assert_array_equal, one, init_game(CONFIG, NETWORKS))
+    kernels = [
+        net.params["conv1"]["kernel"] for net in (one.disc_clear, one.disc_blur, other.disc_clear, other.disc_blur)
+    ]
+    for i in range(4):
+        for j in range(i):
+            assert float(jnp.abs(kernels[i] - kernels[j]).max()) > 0.01
+
+
+def test_a_trunk_takes_the_place_of_random_kernels():
+    trunk = {"conv": {"kernel": np.ones((3, 3, 3, 4), np.float32), "bias": np.ones(4, np.float32)}}
+
+    class WithTrunk(TinyClassifier):
+        def __call__(self, photo, *, train):
+            return TinyClassifier(name="trunk")(photo, train=train)
+
+    sgd = make_optimiser(CONFIG.generator_optimiser)
+    net = init_net(WithTrunk(), sgd, jax.random.key(0), 16, trunk)
+    jax.tree.map(np.testing.assert_array_equal, net.params["trunk"]["conv"], trunk["conv"])
+    assert set(net.params["trunk"]) == {"conv", "logits"}  # the rest of it stays
+
+
+def test_batch_norm_s_statistics_move_in_all_three_networks():
+    """By a tenth to the batch's own in the generator, and twice that in a discriminator, for fakes and real photos."""
+    start, state, _ = play()
+    for name in ("generator", *DISCS):
+        for leaf in jax.tree.leaves(moved(getattr(start, name).batch_stats, getattr(state, name).batch_stats)):
+            assert float(jnp.abs(leaf).min()) > 0
+    conv = functools.partial(jax.lax.conv, window_strides=(1, 1), padding="SAME")
+    layer = start.generator.params["conv"]
+    photo = to_unit(make_batch(CONFIG)["source"]).transpose(0, 3, 1, 2)
+    x = conv(photo, layer["kernel"].transpose(3, 2, 0, 1)) + layer["bias"][:, None, None]
+    np.testing.assert_allclose(
+        state.generator.batch_stats["conv_norm"]["mean"], 0.1 * x.mean((0, 2, 3)), rtol=1e-4, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        state.generator.batch_stats["conv_norm"]["var"], 0.9 + 0.1 * x.var((0, 2, 3)), rtol=1e-4
+    )
+
+
+# Switches -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kept", "other"), [("clear", "blur"), ("blur", "clear")])
+def test_one_discriminator_alone_leaves_the_other_untouched_and_plays_as_with_it(kept, other):
+    start, state, metrics = play({"discriminators": kept})
+    jax.tree.map(np.testing.assert_array_equal, getattr(state, f"disc_{other}"), getattr(start, f"disc_{other}"))
+    _, both, both_metrics = play()
+    assert_close(getattr(state, f"disc_{kept}"), getattr(both, f"disc_{kept}"))
+    assert not [name for name in metrics if name.endswith(other) or name.startswith(f"disc_{other}")]
+    assert metrics[f"adversarial_{kept}"] == pytest.approx(both_metrics[f"adversarial_{kept}"], rel=1e-5)
+    assert metrics["generator_loss"] == pytest.approx(
+        both_metrics["generator_loss"] - both_metrics[f"adversarial_{other}"], rel=1e-5
+    )
+
+
+def test_without_anything_to_learn_from_the_generator_stays_and_the_discriminators_play_on():
+    start, state, metrics = play(ALONE)
+    jax.tree.map(np.testing.assert_array_equal, state.generator.params, start.generator.params)
+    assert metrics["generator_loss"] == 0
+    assert_close(state.disc_clear, play()[1].disc_clear)
+
+
+def test_eta_weighs_the_adversarial_loss():
+    """SGD moves the parameters in proportion to it."""
+    moves = []
+    for eta in (0.1, 0.2):
+        start, state, _ = play({"bilateral_weight": 0.0, "eta": eta})
+        moves.append(moved(start.generator.params, state.generator.params))
+    assert_close(jax.tree.map(lambda leaf: 2 * leaf, moves[0]), moves[1])
+    assert optax.global_norm(moves[1]) > 1e-3
+
+
+def test_the_bilateral_loss_needs_a_classifier_and_reaches_the_generator_alone():
+    start, without, quiet = play(ALONE)  # takes no classifier: `play` gives it none
+    _, with_it, loud = play({"eta": 0.0})
+    assert "bilateral" not in quiet and loud["bilateral"] == pytest.approx(loud["generator_loss"], rel=1e-6)
+    assert optax.global_norm(moved(without.generator.params, with_it.generator.params)) > 1e-3
+    jax.tree.map(np.testing.assert_array_equal, with_it.disc_clear, without.disc_clear)
+
+
+def test_real_photos_are_those_of_the_second_draw_if_there_is_one():
+    """Swapping the second draw changes what D sees and what the features are compared with, but not the composites."""
+    config = replace(CONFIG, {"second_draw": True})
+    step, state = jax.jit(make_game_step(config, NETWORKS)), init_game(config, NETWORKS)
+    batch = make_batch(config)
+    swapped = batch | {name: batch[name][::-1].copy() // 2 for name in ("clear_real", "blurred_real")}
+    (_, one), (_, two) = step(state, CLASSIFIER, batch), step(state, CLASSIFIER, swapped)
+    for name in ("adversarial_clear", "adversarial_blur", "coverage"):
+        assert float(one[name]) == float(two[name])
+    for name in ("disc_clear_loss", "disc_blur_loss", "bilateral"):
+        assert abs(float(one[name]) - float(two[name])) > 1e-4
+
+
+@pytest.mark.parametrize("level", [0.02, 0.25, 0.9])
+def test_what_is_said_of_a_mask_by_hand(level):
+    """A generator whose mask is the same everywhere; terms weigh 2 and 3."""
+    config = replace(CONFIG, ALONE | {"coverage_weight": 2.0, "binarisation_weight": 3.0})
+    state = init_game(config, NETWORKS)
+    head = {"kernel": jnp.zeros((3, 3, 3, 1)), "bias": jnp.full(1, math.log(level / (1 - level)))}
+    generator = state.generator.replace(params={**state.generator.params, "head": head})
+    _, metrics = mask_terms_step()(state.replace(generator=generator), {}, make_batch(config))
+    metrics = {name: float(value) for name, value in metrics.items()}
+    entropy = -level * math.log2(level) - (1 - level) * math.log2(1 - level)
+    assert metrics["coverage"] == pytest.approx(level, rel=1e-5)
+    assert metrics["coverage_spread"] == pytest.approx(0, abs=1e-3)
+    assert metrics["mask_entropy"] == pytest.approx(entropy, rel=1e-5)
+    assert metrics["coverage_term"] == pytest.approx(2 * max(0.1 - level, 0), rel=1e-5)
+    assert metrics["binarisation"] == pytest.approx(3 * min(level, 1 - level), rel=1e-5)
+    assert metrics["generator_loss"] == pytest.approx(metrics["coverage_term"] + metrics["binarisation"], rel=1e-5)
+
+
+@functools.cache
+def mask_terms_step():
+    config = replace(CONFIG, ALONE | {"coverage_weight": 2.0, "binarisation_weight": 3.0})
+    return jax.jit(make_game_step(config, NETWORKS))
+
+
+def test_spread_is_that_of_coverage_from_photo_to_photo():
+    _, metrics = (state_and := mask_terms_step()(init_game(CONFIG, NETWORKS), {}, make_batch(CONFIG)))
+    state = init_game(CONFIG, NETWORKS)
+    del state_and
+    logits, _ = Plain(CONFIG).call(
+        NETWORKS.generator, state.generator.params, state.generator.batch_stats, to_unit(make_batch(CONFIG)["source"])
+    )
+    coverage = np.asarray(jax.nn.sigmoid(logits)).mean((1, 2, 3))
+    assert float(metrics["coverage_spread"]) == pytest.approx(coverage.std(), abs=1e-4)
+
+
+def test_metrics_have_the_names_that_the_watchdog_knows():
+    _, _, metrics = play()
+    watched = {"coverage", "coverage_spread", "mask_entropy", "disc_clear_accuracy", "disc_blur_accuracy"}
+    losses = {"generator_loss", "disc_clear_loss", "disc_blur_loss", "bilateral"}
+    parts = {"adversarial_clear", "adversarial_blur"}
+    norms = {"generator_grad_norm", "disc_clear_grad_norm", "disc_blur_grad_norm"}
+    assert set(metrics) == watched | losses | parts | norms
+    assert all(math.isfinite(value) for value in metrics.values())
+    assert 0 <= metrics["disc_clear_accuracy"] <= 1
+
+
+@pytest.mark.parametrize(("bias", "accuracy"), [(50.0, 0.5), (-50.0, 0.5)])
+def test_a_discriminator_that_says_one_thing_to_all_is_right_about_half(bias, accuracy):
+    state = init_game(CONFIG, NETWORKS)
+    logit = {**state.disc_clear.params["logit"], "bias": jnp.full(1, bias)}
+    disc = state.disc_clear.replace(params={**state.disc_clear.params, "logit": logit})
+    _, metrics = mask_terms_step()(state.replace(disc_clear=disc), {}, make_batch(CONFIG))
+    assert float(metrics["disc_clear_accuracy"]) == accuracy
+
+
+def test_the_norms_are_those_of_the_gradients():
+    """SGD's first move is the gradient times the learning rate."""
+    start, state, metrics = play()
+    for name in ("generator", *DISCS):
+        move = optax.global_norm(moved(getattr(start, name).params, getattr(state, name).params))
+        assert metrics[f"{name}_grad_norm"] == pytest.approx(float(move) / 0.1, rel=1e-3)
+
+
+# One network alone ----------------------------------------------------------------------------------------------------
+
+
+def test_bytes_become_the_unit_range_in_float32():
+    unit = to_unit(jnp.asarray([0, 51, 255], jnp.uint8))
+    assert unit.dtype == jnp.float32
+    np.testing.assert_allclose(unit, [0, 0.2, 1], rtol=1e-6)
+
+
+def test_supervised_training_descends_the_cross_entropy_on_masks():
+    network, sgd = TinyGenerator(), optax.sgd(0.1)
+    net = init_net(network, sgd, jax.random.key(0), 16)
+    photo = make_batch(CONFIG)["source"]
+    truth = np.random.default_rng(5).integers(0, 256, (4, 16, 16, 1), np.uint8)
+
+    def objective(params):
+        variables = {"params": params, "batch_stats": net.batch_stats}
+        logits, new = network.apply(variables, photo / 255.0, train=True, mutable=["batch_stats"])
+        m, t = 1 / (1 + jnp.exp(-logits)), truth / 255.0
+        return -(t * jnp.log(m) + (1 - t) * jnp.log(1 - m)).mean(), (m, new["batch_stats"])
+
+    (loss, (mask, stats)), grads = jax.jit(jax.value_and_grad(objective, has_aux=True))(net.params)
+    step = jax.jit(make_fit_step(network, sgd, mask_loss))
+    state, metrics = step(FitState(jnp.zeros((), jnp.int32), net), None, {"photo": photo, "mask": truth})
+    assert_close(moved(net.params, state.net.params), jax.tree.map(lambda grad: -0.1 * grad, grads))
+    assert_close(state.net.batch_stats, stats)
+    assert int(state.step) == 1
+    assert set(metrics) == {"loss", "coverage", "mask_entropy", "grad_norm"}
+    assert float(metrics["loss"]) == pytest.approx(float(loss), rel=1e-5)
+    assert float(metrics["coverage"]) == pytest.approx(float(mask.mean()), rel=1e-5)
+    assert float(metrics["grad_norm"]) == pytest.approx(float(optax.global_norm(grads)), rel=1e-4)
+
+
+def test_the_classifier_s_loss_and_accuracy_by_hand():
+    """Softmax of (ln 2, 0, 0) is (1/2, 1/4, 1/4)."""
+    logits = jnp.asarray([[math.log(2), 0, 0], [math.log(2), 0, 0]])
+    loss, metrics = classifier_loss((jnp.zeros((2, 4)), logits), {"label": jnp.asarray([0, 2])})
+    assert float(loss) == pytest.approx((math.log(2) + math.log(4)) / 2)
+    assert float(metrics["accuracy"]) == 0.5
+
+
+def test_a_fitted_network_without_batch_norm_has_no_statistics():
+    network, sgd = TinyClassifier(), optax.sgd(0.1)
+    state = FitState(jnp.zeros((), jnp.int32), init_net(network, sgd, jax.random.key(0), 16))
+    batch = {"photo": make_batch(CONFIG)["source"], "label": np.array([0, 1, 2, 0], np.int32)}
+    new, metrics = jax.jit(make_fit_step(network, sgd, classifier_loss))(state, None, batch)
+    assert new.net.batch_stats == {} and set(metrics) == {"loss", "accuracy", "grad_norm"}
+
+
+@pytest.mark.parametrize(("name", "first_move"), [("sgd", -0.1 * 4.0), ("adam", -0.1)])
+def test_optimisers_by_their_first_move(name, first_move):
+    """Of a gradient of 4: SGD moves in proportion, Adam by the learning rate."""
+    from sgdbd_jax.config import OptimiserConfig
+
+    rule = make_optimiser(OptimiserConfig(name, 0.1, 0.5))
+    update, state = rule.update(jnp.float32(4.0), rule.init(jnp.float32(1.0)), jnp.float32(1.0))
+    assert float(update) == pytest.approx(first_move, rel=1e-5)
+    second, _ = rule.update(jnp.float32(0.0), state, jnp.float32(1.0))
+    momentum = {"sgd": 0.5 * first_move, "adam": -0.1 * (0.5 * 0.5 * 4 / 0.75) / math.sqrt(16 * 0.999e-3 / (1 - 0.999**2))}
+    assert float(second) == pytest.approx(momentum[name], rel=1e-4)
