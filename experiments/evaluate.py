@@ -119,9 +119,10 @@ def _pair(options: argparse.Namespace) -> list[Pair]:
 def _detecting(options: argparse.Namespace, protocol: Protocol) -> MaskOf:
     """Masks made by a generator, straight at the size that the protocol asks for."""
     from sgdbd_jax.detector import Detector
+    from sgdbd_jax.validation import stored
 
     detector = Detector.load(options.weights, work_size=options.work_size)
-    return lambda image, photo: detector(photo, size=_size(protocol, photo))
+    return lambda image, photo: stored(detector(photo, size=_size(protocol, photo)))
 
 
 def _reading(options: argparse.Namespace, protocol: Protocol, pairs: Sequence[Pair]) -> tuple[MaskOf, list[Pair]]:

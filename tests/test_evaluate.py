@@ -94,12 +94,12 @@ def test_protocol_sod_reports_its_measures(benchmark, capsys):
 
 
 def test_a_generator_is_scored_at_the_protocols_size(benchmark):
-    """It says 0.75 of every pixel, which stays below the capped threshold 1: nothing is chosen."""
+    """It says 0.75 of every pixel, stored as 191, which stays below the capped threshold 1: nothing is chosen."""
     weights = save_generator(benchmark / "g.safetensors", constant_variables(0.75))
     main(arguments(benchmark, "--weights", weights, "--work_size", "16", predictions=False))
     found = result(benchmark)
     assert (found["f_measure"], found["precision"], found["recall"]) == (0, 0, 0)
-    assert found["mae"] == pytest.approx(0.25 * 0.25 + 0.75 * 0.75, abs=1e-6)
+    assert found["mae"] == pytest.approx(0.25 * 64 / 255 + 0.75 * 191 / 255, abs=1e-6)
 
 
 def test_names_restrict_the_photos(benchmark):

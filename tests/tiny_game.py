@@ -23,9 +23,9 @@ CONFIG: Config = replace(
         "binarisation_weight": 0.0,
         # SGD: Adam's first step turns rounding into a full step.
         "generator_optimiser.name": "sgd",
-        "generator_optimiser.learning_rate": 0.1,
+        "generator_optimiser.learning_rate": 1.0,
         "disc_optimiser.name": "sgd",
-        "disc_optimiser.learning_rate": 0.1,
+        "disc_optimiser.learning_rate": 1.0,
     },
 )
 

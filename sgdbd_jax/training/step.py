@@ -114,7 +114,7 @@ def make_game_step(config: Config, networks: Networks, axis: str | None = None) 
         updates, metrics = average((updates, metrics), axis)
         optimisers = {"generator": generator_optimiser, "disc_clear": disc_optimiser, "disc_blur": disc_optimiser}
         nets = {name: update(getattr(state, name), optimisers[name], *new) for name, new in updates.items()}
-        metrics |= {f"{name}_grad_norm": optax.global_norm(grads) for name, (grads, _) in updates.items()}
+        metrics |= {f"{name}_grad_norm": optax.tree.norm(grads) for name, (grads, _) in updates.items()}
         metrics["coverage_spread"] = spread(metrics.pop("coverage_square"), metrics["coverage"])
         return state.replace(step=state.step + 1, **nets), metrics
 
@@ -148,7 +148,7 @@ def make_fit_step(
 
         (value, (stats, metrics)), grads = jax.value_and_grad(objective, has_aux=True)(state.net.params)
         grads, stats, metrics = average((grads, stats, {"loss": value, **metrics}), axis)
-        metrics["grad_norm"] = optax.global_norm(grads)
+        metrics["grad_norm"] = optax.tree.norm(grads)
         return state.replace(step=state.step + 1, net=update(state.net, optimiser, grads, stats)), metrics
 
     return step
