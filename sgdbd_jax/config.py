@@ -352,27 +352,26 @@ ROBUST = Config(
     generator_optimiser=OptimiserConfig(momentum=0.5),
     disc_optimiser=OptimiserConfig(momentum=0.5),
 )
+# Small networks on scenes made here. `python -m experiments.train`.
 DEMO = Config(
     data="scenes",
     scenes=256,
     photo_size=64,
     crop=64,
     generator=dataclasses.replace(ROBUST.generator, width=0.25, trunk_norm=True),
-    discriminator=DiscriminatorConfig(
-        width=0.25, channels=RELEASE_DISCRIMINATOR.channels, strides=RELEASE_DISCRIMINATOR.strides
-    ),
+    discriminator=dataclasses.replace(RELEASE_DISCRIMINATOR, width=0.25),
     classifier=ClassifierConfig(width=0.25, norm=True),
     vgg16="random",
     classifier_steps=150,
     classifier_optimiser=OptimiserConfig(learning_rate=1e-3),
-    steps=400,
+    steps=600,
     batch=8,
     adversarial_form="non_saturating",
-    eta=0.05,
-    binarisation_weight=0.2,
+    eta=0.1,
+    binarisation_weight=0.5,
     second_draw=True,
     generator_optimiser=OptimiserConfig(learning_rate=1e-3, momentum=0.5),
-    disc_optimiser=OptimiserConfig(learning_rate=2e-4, momentum=0.5),
+    disc_optimiser=OptimiserConfig(learning_rate=4e-4, momentum=0.5),
     checkpoint_every=100,
     validate_every=100,
     grid_every=100,
