@@ -30,7 +30,7 @@ HELP = {
 def main(argv: list[str] | None = None) -> int:
     """Parses `argv`, trains, says where the results are, and returns the exit code."""
     options, config = parse(argv)
-    if options.num_processes:
+    if options.coordinator is not None:
         _join(options)
 
     from sgdbd_jax.data.training_sets import load_photos
@@ -40,23 +40,27 @@ def main(argv: list[str] | None = None) -> int:
     config, trunk = _vgg16(config)
     bar = Bar()
     signals: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, frame: signals.append(received))
-    photos = load_photos(config, progress=bar.photos)
-    bar.close()
-    for name in ("source", "clear", "blurred"):
-        skipped = getattr(getattr(photos.training, name), "skipped", ())
-        if skipped:
-            print(f"{name}: {len(skipped)} files could not be read and are left out", file=sys.stderr)
-    run = Run(config, options.workdir, photos, trunk, bar.reporter(), should_stop=lambda: bool(signals))
+    before = {
+        number: signal.signal(number, lambda received, frame: signals.append(received))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
     try:
+        photos = load_photos(config, progress=bar.photos)
+        bar.close()
+        for name in ("source", "clear", "blurred"):
+            skipped = getattr(getattr(photos.training, name), "skipped", ())
+            if skipped:
+                print(f"{name}: {len(skipped)} files could not be read and are left out", file=sys.stderr)
+        run = Run(config, options.workdir, photos, trunk, bar.reporter(), should_stop=lambda: bool(signals))
         train(run)
     except Stopped as stopped:
         bar.close()
         print(f"{stopped}; the same command goes on", file=sys.stderr)
-        return 128 + signals[0]
+        return 128 + (signals[0] if signals else signal.SIGTERM)  # or it was another process that was told to
     finally:
         bar.close()
+        for number, handler in before.items():  # a notebook goes on
+            signal.signal(number, handler)
     if run.main:
         _report(options.workdir)
     return 0
@@ -95,6 +99,12 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Config]:
     several = [options.coordinator, options.num_processes, options.process_id]
     if any(value is not None for value in several) and None in several:
         raise UserError("coordinator, num_processes, process_id: give all three, or none")
+    if options.coordinator is not None:
+        host, _, port = options.coordinator.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise UserError(f"coordinator: {options.coordinator!r} is not HOST:PORT")
+        if not 0 <= options.process_id < options.num_processes:
+            raise UserError(f"process_id: {options.process_id} is not from 0 to num_processes - 1")
     return options, config
 
 
@@ -107,16 +117,26 @@ def _value(name: str, text: str, default: Any) -> Any:
             return text.lower() == "true"
         raise UserError(f"{name}: {text!r} is neither true nor false")
     try:
-        value = ast.literal_eval(text)
-        if isinstance(default, tuple):
-            return tuple(value)
-        return type(default)(value) if value == type(default)(value) else _refuse(name, text, default)
-    except (ValueError, TypeError, SyntaxError):
-        return _refuse(name, text, default)
+        return _like(default, ast.literal_eval(text))
+    except (ValueError, TypeError, SyntaxError) as error:
+        raise UserError(f"{name}: {text!r} is not of the kind that {default!r} is") from error
 
 
-def _refuse(name: str, text: str, default: Any) -> Any:
-    raise UserError(f"{name}: {text!r} is not of the kind that {default!r} is")
+def _like(default: Any, value: Any) -> Any:
+    """The value as the type of `default`; of a tuple, all elements as that of its first.
+
+    Tuples of floats are ranges and colours, which have a fixed length; others list layers, as many as one likes.
+
+    Raises:
+        TypeError, ValueError: it is of another kind.
+    """
+    if isinstance(default, tuple):
+        if not isinstance(value, (tuple, list)) or (isinstance(default[0], float) and len(value) != len(default)):
+            raise ValueError(value)
+        return tuple(_like(default[0], item) for item in value)
+    if isinstance(value, bool) or value != type(default)(value):
+        raise ValueError(value)
+    return type(default)(value)
 
 
 def _join(options: argparse.Namespace) -> None:
@@ -124,7 +144,10 @@ def _join(options: argparse.Namespace) -> None:
     import jax
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize(options.coordinator, options.num_processes, options.process_id)
+    try:
+        jax.distributed.initialize(options.coordinator, options.num_processes, options.process_id)
+    except RuntimeError as error:
+        raise UserError(f"coordinator: cannot join the others at {options.coordinator} ({error})") from error
 
 
 def _vgg16(config: Config) -> tuple[Config, Any]:

@@ -180,6 +180,18 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "classifier_optimiser.name": ("adam", "sgd"),
 }
 
+_AT_LEAST_1 = (
+    "batch",
+    "classifier_batch",
+    "checkpoint_every",
+    "log_every",
+    "grid_every",
+    "validate_every",
+    "keep",
+    "classifier.features",
+    "classifier.hidden",
+    "discriminator.hidden",
+)
 _POSITIVE = (
     "generator.width",
     "discriminator.width",
@@ -201,7 +213,7 @@ def check(config: Config) -> None:
     for name, choices in _CHOICES.items():
         if values[name] not in choices:
             raise UserError(f"{name}: {values[name]!r} is none of {', '.join(repr(choice) for choice in choices)}")
-    for name in ("batch", "classifier_batch", "checkpoint_every", "log_every", "grid_every", "validate_every", "keep"):
+    for name in _AT_LEAST_1:
         if values[name] < 1:
             raise UserError(f"{name}: {values[name]} must be at least 1")
     for name in ("steps", "warm_steps", "classifier_steps", "photo_size", "seed", "scenes"):
@@ -230,14 +242,29 @@ def check(config: Config) -> None:
         raise UserError("paste_real: pasting two real photos needs two draws of them; add second_draw")
     if len(config.generator.blocks) != 4 or len(config.generator.skips) != 4:
         raise UserError("generator: the decoder needs 4 blocks and 4 skips ('' for no skip)")
-    for block, skip in enumerate(config.generator.skips, start=1):
-        known = [f"conv{5 - block}_{layer}" for layer in ((1, 2, 3) if block < 3 else (1, 2))]
-        if skip and skip not in known:  # others are of another size there
-            raise UserError(f"generator.skips: {skip!r} cannot join block {block}; {', '.join(known)} can")
+    for index, (block, skip) in enumerate(zip(config.generator.blocks, config.generator.skips), start=1):
+        _check_block(index, block, skip, adds=config.generator.merge == "add")
     if len(config.discriminator.channels) != len(config.discriminator.strides):
         raise UserError("discriminator: channels and strides must be equally many")
+    if min(config.discriminator.channels + config.discriminator.strides, default=0) < 1:
+        raise UserError("discriminator: needs layers, and channels and strides of at least 1")
     if config.blurred.startswith("fcsb:") and config.blurred[5:] not in tuple("12345"):
         raise UserError(f"blurred: {config.blurred!r} must be 'fcsb:1' to 'fcsb:5', 'disc', or a place of photos")
+
+
+def _check_block(index: int, block: tuple[tuple[int, ...], ...], skip: str, *, adds: bool) -> None:
+    """One block of the generator's decoder, from 1, and the trunk layer that joins it."""
+    if not block or any(len(conv) != 2 or conv[0] < 1 or conv[1] < 1 or conv[1] % 2 == 0 for conv in block):
+        raise UserError(f"generator.blocks: {block} is not made of (features, odd kernel size)")
+    known = [f"conv{5 - index}_{layer}" for layer in ((1, 2, 3) if index < 3 else (1, 2))]
+    if skip and skip not in known:  # others are of another size there
+        raise UserError(f"generator.skips: {skip!r} cannot join block {index}; {', '.join(known)} can")
+    features = 1024 >> index  # of those layers
+    if skip and adds and block[-1][0] != features:
+        raise UserError(
+            f"generator.blocks: block {index} ends with {block[-1][0]} features, and {skip!r} has {features}:"
+            " make them equal, or set generator.merge concat"
+        )
 
 
 def _is_range(value: tuple[Any, ...]) -> bool:

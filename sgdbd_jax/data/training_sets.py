@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -61,7 +60,7 @@ def load_photos(config: Config, *, progress: SetProgress = lambda name: None) ->
     if config.supervised and source.masks is None:
         raise UserError("supervised: needs masks of the source photos: --masks DIR --masks_white blurred|focused")
     if not config.supervised:  # no unsupervised run gets to see a mask
-        source = PhotoSet(source.names, source.images, None, source.skipped)
+        source = replace(source, masks=None)
     clear = _read(config.clear, "clear", config, size, progress)
     made = config.blurred.startswith(MADE)
     blurred = None if made else _read(config.blurred, "blurred", config, size, progress)
@@ -75,15 +74,16 @@ def read_names(path: str | Path) -> list[str]:
         UserError: no such file, or no names in it.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")  # a spreadsheet's CSV begins with a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a readable list of names ({error})") from error
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if lines and "image" in lines[0].split(","):
-        return [row["image"] for row in csv.DictReader(io.StringIO("\n".join(lines)))]
-    if not lines:
+    names = lines
+    if lines and "image" in next(csv.reader(lines)):
+        names = [row["image"] for row in csv.DictReader(lines) if row["image"]]
+    if not names:
         raise UserError(f"{path}: holds no names")
-    return lines
+    return names
 
 
 def _read(where: str, name: str, config: Config, size: int | None, progress: SetProgress) -> PhotoSet:
@@ -148,9 +148,10 @@ def _scenes(config: Config) -> Photos:
 
     source = make("source", "part", config.scenes, 0)
     if not config.supervised:
-        source = PhotoSet(source.names, source.images)
+        source = replace(source, masks=None)
+    clear, blurred = make("clear", "all", config.scenes, 0), make("blurred", "none", config.scenes, 0)
     return Photos(
-        TrainingSets(source, make("clear", "all", config.scenes, 0), make("blurred", "none", config.scenes, 0)),
+        TrainingSets(source, replace(clear, masks=None), replace(blurred, masks=None)),
         make("validation", "part", VALIDATION_SCENES, 1),
         make("held out", "part", HELD_OUT_SCENES, 2),
     )

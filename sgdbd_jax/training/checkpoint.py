@@ -23,6 +23,7 @@ import numpy as np
 
 from sgdbd_jax.config import FREE_FIELDS, Config, flatten
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.training.parallel import wait_for_all
 from sgdbd_jax.weights import write_atomically
 
 CHECKSUMS = "checksums.json"  # in a checkpoint's folder
@@ -50,7 +51,8 @@ class Checkpoints:
         self._args = ocp.args
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._empty_bin()
+            if jax.process_index() == 0:
+                self._empty_bin()
             for path in self.folder.iterdir():
                 if path.name.isdecimal():
                     self._check(int(path.name), lambda name: not name.startswith(ARRAYS))
@@ -109,6 +111,7 @@ class Checkpoints:
                 path = self.folder / str(step)
                 write_atomically(path / CHECKSUMS, json.dumps(_checksums(path)).encode())
                 self._empty_bin()
+            wait_for_all(f"checkpoint {step}")  # nobody reads a folder that is still being tidied
         except (OSError, ValueError, RuntimeError) as error:
             raise self._unsaved(step, _reason(error)) from error
 

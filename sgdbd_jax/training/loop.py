@@ -12,7 +12,7 @@ import jax
 from sgdbd_jax.data.batches import Row, RowMaker, make_batch, prefetch
 from sgdbd_jax.training.checkpoint import Checkpoints
 from sgdbd_jax.training.log import MetricsLog
-from sgdbd_jax.training.parallel import Step, process_rows
+from sgdbd_jax.training.parallel import Step, any_process, process_rows
 from sgdbd_jax.training.samples import sample_picture, score_generator
 from sgdbd_jax.training.state import FitState, NetState, TrainState
 from sgdbd_jax.training.watchdog import Watchdog, check_state
@@ -103,13 +103,16 @@ def run_stage(run: Run, stage: Stage, state: Any, step: Step, frozen: Any = None
         for number, batch in zip(itertools.count(done + 1), batches):
             state, metrics = step(state, frozen, batch)
             pending.append(metrics)
-            stopping, last = run.should_stop(), number == stage.steps
+            last = number == stage.steps
             show = stage.makes_masks and (last or number % config.grid_every == 0)
             validation = run.photos.validation if stage.makes_masks else None
             if not last and number % config.validate_every:
                 validation = None
-            # Only one process alone may look at its clock: several must save at the same steps.
-            late = jax.process_count() == 1 and time.monotonic() - saved_at > 60 * config.checkpoint_minutes
+            # Several processes must stop and save at the same steps; every so often they agree whether to.
+            stopping = late = False
+            if jax.process_count() == 1 or number % config.log_every == 0:
+                minutes = (time.monotonic() - saved_at) / 60
+                stopping, late = any_process(run.should_stop(), minutes > config.checkpoint_minutes)
             save = last or stopping or late or validation is not None or number % config.checkpoint_every == 0
 
             means: dict[str, float] | None = None

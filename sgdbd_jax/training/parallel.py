@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from sgdbd_jax.errors import UserError
 
@@ -49,15 +50,20 @@ def parallelize(step: Step, devices: Sequence[jax.Device]) -> Step:
     return run
 
 
-def check_batch(batch: int, devices: Sequence[jax.Device]) -> None:
+def check_batch(batch: int, devices: Sequence[jax.Device], *, name: str = "batch") -> None:
     """Refuses a batch that all devices, of all processes, cannot share equally.
+
+    Args:
+        batch: rows of the whole batch.
+        devices: this process's devices.
+        name: the config's field, for the message.
 
     Raises:
         UserError: with the two numbers.
     """
     count = len(devices) if jax.process_count() == 1 else jax.device_count()
     if batch % count:
-        raise UserError(f"batch: {batch} does not divide into {count} devices; choose a multiple of {count}")
+        raise UserError(f"{name}: {batch} does not divide into {count} devices; choose a multiple of {count}")
 
 
 def split_batch(batch: Any, devices: int) -> Any:
@@ -72,6 +78,23 @@ def process_rows(batch: int) -> range:
     """The rows of a global batch that this process makes."""
     share = batch // jax.process_count()
     return range(jax.process_index() * share, (jax.process_index() + 1) * share)
+
+
+def any_process(*flags: bool) -> tuple[bool, ...]:
+    """Which of these flags are set in any process; all processes must ask at the same step."""
+    if jax.process_count() == 1:
+        return flags
+    from jax.experimental import multihost_utils
+
+    return tuple(multihost_utils.process_allgather(np.array(flags)).any(axis=0).tolist())
+
+
+def wait_for_all(name: str) -> None:
+    """Lets no process go on before all have come here."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(name)
 
 
 def average(tree: Any, axis: str | None) -> Any:

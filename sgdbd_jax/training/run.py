@@ -67,8 +67,8 @@ def train(run: Run) -> Path:
         Stopped: the run was asked to stop.
     """
     config, rows = run.config, run.rows
-    for batch in (config.batch, config.classifier_batch):
-        check_batch(batch, run.devices)
+    for name in ("batch", "classifier_batch"):
+        check_batch(getattr(config, name), run.devices, name=name)
     claim_workdir(run.workdir, config)
     if config.supervised:
         stage = Stage("supervised", rows.supervised, GAME_STREAM, config.steps, config.batch)

@@ -1,0 +1,343 @@
+"""Rows and batches: pure functions of seed, step and row; crops that stay inside; classes that no seam gives away."""
+
+import functools
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from sgdbd_jax.config import DEMO, replace
+from sgdbd_jax.data.batches import (
+    BLURRED,
+    CLEAR,
+    HELD_OUT,
+    MIXED,
+    Draw,
+    RowMakers,
+    TrainingSets,
+    crop,
+    make_batch,
+    prefetch,
+)
+from sgdbd_jax.data.blur import fcsb, varying_disc_blur
+from sgdbd_jax.data.sources import PhotoSet
+from sgdbd_jax.errors import UserError
+
+SIDE = 16
+WHOLE = replace(DEMO, {"crop": SIDE, "batch": 4, "flip": False, "second_draw": False})  # a crop is the whole photo
+
+
+class Watched(list):
+    """Photos that remember which of them were looked at."""
+
+    def __init__(self, photos):
+        super().__init__(photos)
+        self.seen = []
+
+    def __getitem__(self, index):
+        self.seen.append(index)
+        return super().__getitem__(index)
+
+
+def photo_set(colours, side=SIDE):
+    """Photos of one colour each."""
+    images = Watched(np.full((side, side, 3), colour, np.uint8) for colour in colours)
+    return PhotoSet(tuple(f"{colour}.png" for colour in colours), images)
+
+
+def noise_set(count, seed=0):
+    photos = np.random.default_rng(seed).integers(0, 256, (count, SIDE, SIDE, 3), np.uint8)
+    return PhotoSet(tuple(map(str, range(count))), photos)
+
+
+def coordinates(height=40, width=56):
+    """A photo whose red is the column and whose green is the row."""
+    photo = np.zeros((height, width, 3), np.uint8)
+    photo[..., 0], photo[..., 1] = np.arange(width), np.arange(height)[:, None]
+    return photo
+
+
+def makers(source=range(40), clear=range(100, 140), blurred=range(200, 240), **changes):
+    sets = TrainingSets(photo_set(source), photo_set(clear), None if blurred is None else photo_set(blurred))
+    return RowMakers(sets, replace(WHOLE, changes))
+
+
+def batch_of(row, *, seed=0, step=0, batch=4, rows=None):
+    return make_batch(row, seed=seed, stream=13, step=step, batch=batch, rows=range(batch) if rows is None else rows)
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name])
+
+
+def differ(one, other):
+    return any((one[name] != other[name]).any() for name in one)
+
+
+@pytest.mark.parametrize("stage", ["game", "supervised", "warm", "classifier"])
+def test_a_batch_is_a_function_of_seed_step_and_row_alone(stage):
+    config = {"scale": (0.7, 1.3), "flip": True, "crop": 16}
+    photos, masks = noise_set(8).images.repeat(2, 1).repeat(2, 2), [np.eye(32, dtype=np.uint8) * 255] * 8
+    names = tuple("abcdefgh")
+    sets = TrainingSets(PhotoSet(names, photos, masks), PhotoSet(names, photos), None)
+
+    def row():  # of a maker of its own: nothing is remembered from batch to batch
+        return getattr(RowMakers(sets, replace(WHOLE, config)), stage)
+
+    first = batch_of(row(), step=5)
+    batch_of(row(), step=6)
+    assert_same(first, batch_of(row(), step=5))
+    assert differ(first, batch_of(row(), step=6))
+    assert differ(first, batch_of(row(), step=5, seed=1))
+    halves = [batch_of(row(), step=5, rows=rows) for rows in (range(2), range(2, 4))]
+    assert_same(first, {name: np.concatenate([half[name] for half in halves]) for name in first})
+
+
+def test_a_batch_stacks_uint8_photos():
+    batch = batch_of(makers(second_draw=True).game)
+    assert set(batch) == {"source", "clear", "blurred", "clear_real", "blurred_real"}
+    assert {(value.shape, value.dtype) for value in batch.values()} == {((4, SIDE, SIDE, 3), np.dtype(np.uint8))}
+
+
+def colours(batch, name):
+    """The colour of each photo of a batch, each of one colour."""
+    values = batch[name].reshape(len(batch[name]), -1)
+    assert (values == values[:, :1]).all()
+    return values[:, 0].tolist()
+
+
+def test_every_photo_of_a_set_comes_once_before_any_comes_twice():
+    """Whatever the sets' sizes, and across the border of batches: 10 photos in batches of 4."""
+    row = makers(source=range(10), clear=range(100, 115), blurred=range(200, 206)).game
+    seen = {name: [] for name in ("source", "clear", "blurred")}
+    for step in range(15):
+        batch = batch_of(row, step=step)
+        for name, values in seen.items():
+            values += colours(batch, name)
+    for name, first, count in (("source", 0, 10), ("clear", 100, 15), ("blurred", 200, 6)):
+        epochs = np.reshape(seen[name], (-1, count))
+        np.testing.assert_array_equal(np.sort(epochs), [range(first, first + count)] * len(epochs))
+        assert len({tuple(epoch) for epoch in epochs}) == len(epochs)  # and in another order each time
+
+
+def test_sets_are_drawn_independently_and_so_is_the_second_draw():
+    """Photos are unpaired: two draws of 40 agree about once in 40 rows."""
+    row = makers(source=range(40), clear=range(40), blurred=range(40), second_draw=True).game
+    batch = batch_of(row, batch=400)
+    names = list(batch)
+    for i, one in enumerate(names):
+        for other in names[i + 1 :]:
+            assert np.mean(np.equal(colours(batch, one), colours(batch, other))) < 0.1
+
+
+def crops(config, photo, mask=None, count=300):
+    return [crop(np.random.default_rng(i), config, photo, mask) for i in range(count)]
+
+
+def test_crops_at_their_own_size_are_windows_of_the_photo_and_reach_every_border():
+    corners = set()
+    for (cut,) in crops(WHOLE, coordinates(20, 18)):
+        left, top = int(cut[0, 0, 0]), int(cut[0, 0, 1])
+        np.testing.assert_array_equal(cut, coordinates(20, 18)[top : top + SIDE, left : left + SIDE])
+        corners.add((left, top))
+    assert corners == {(left, top) for left in range(3) for top in range(5)}
+
+
+def test_half_of_the_crops_are_mirrored():
+    cuts = crops(replace(WHOLE, {"flip": True}), coordinates())
+    steps = [np.diff(cut[..., 0].astype(int), axis=1) for (cut,) in cuts]
+    assert all((step == step[0, 0]).all() for step in steps)
+    mirrored = np.mean([step[0, 0] == -1 for step in steps])
+    assert {step[0, 0] for step in steps} == {-1, 1} and 0.4 < mirrored < 0.6
+    assert all((np.diff(cut[..., 1].astype(int), axis=0) == 1).all() for (cut,) in cuts)  # never upside down
+
+
+def test_the_zoom_covers_its_range_and_scales_both_sides_alike():
+    config = replace(WHOLE, {"scale": (0.5, 2.0)})
+    zooms = []
+    for (cut,) in crops(config, coordinates()):
+        assert cut.shape == (SIDE, SIDE, 3)
+        # Columns and rows of the photo under 8 pixels in the middle of the crop, free of the resampling's borders.
+        across, down = (float(cut[12, 12, axis]) - float(cut[4, 4, axis]) for axis in (0, 1))
+        assert abs(across - down) <= 1
+        zooms.append(8 / across)
+    assert 0.45 < min(zooms) < 0.6 and 1.6 < max(zooms) < 2.8  # to the rounding of whole columns
+
+
+def test_a_zoom_is_held_to_what_the_photo_can_give():
+    """A zoom of a quarter needs 64 pixels; the photo has 40, all of which are then taken."""
+    (cut,) = crop(np.random.default_rng(0), replace(WHOLE, {"scale": (0.25, 0.25)}), coordinates(40, 40))
+    assert cut.shape == (SIDE, SIDE, 3)
+    np.testing.assert_allclose(cut[8, :, 0], (np.arange(SIDE) + 0.5) * 40 / SIDE - 0.5, atol=1)
+
+
+def test_a_mask_is_cut_like_its_photo():
+    config = replace(WHOLE, {"scale": (0.6, 1.7), "flip": True})
+    for cut, mask in crops(config, coordinates(), coordinates()[..., 0], count=50):
+        np.testing.assert_array_equal(mask, cut[..., 0])
+
+
+def test_a_row_of_supervision_is_a_photo_and_its_own_mask():
+    photos = [coordinates() + np.uint8(i) for i in range(6)]
+    source = PhotoSet(tuple("abcdef"), photos, [photo[..., 0] for photo in photos])
+    maker = RowMakers(TrainingSets(source, source, None), replace(WHOLE, {"flip": True, "scale": (0.5, 1.5)}))
+    batch = batch_of(maker.supervised, batch=12)
+    np.testing.assert_array_equal(batch["mask"][..., 0], batch["photo"][..., 0])
+    assert batch["mask"].shape == (12, SIDE, SIDE, 1)
+
+
+def test_a_warm_row_is_the_paste_that_its_mask_says():
+    """White photos pasted on black ones look as their mask does."""
+    batch = batch_of(makers(clear=[255] * 5, blurred=[0] * 5).warm, batch=30)
+    np.testing.assert_array_equal(batch["photo"], np.repeat(batch["mask"], 3, axis=-1))
+    shares = batch["mask"].mean(axis=(1, 2, 3)) / 255
+    assert shares.min() < 0.3 and shares.max() > 0.7
+    assert len(np.unique(batch["mask"])) > 10  # smooth ones among them
+
+
+def classified(maker, count=600, **options):
+    return batch_of(functools.partial(maker.classifier, **options), batch=count)
+
+
+def origins(photo):
+    """Which of the sets of `makers` a photo of the classifier shows, were each set of one colour."""
+    values = set(np.unique(photo))
+    return frozenset(
+        name for name, colour in (("source", 10), ("clear", 250), ("blurred", 130)) if colour in values
+    ) | frozenset(["blend"] if values - {10, 130, 250} else [])
+
+
+def test_the_classes_hold_what_they_are_called_and_pasting_tells_nothing():
+    maker = makers(source=[10] * 9, clear=[250] * 9, blurred=[130] * 9)
+    batch = classified(maker)
+    found = {label: [origins(photo) for photo in batch["photo"][batch["label"] == label]] for label in range(3)}
+    assert batch["label"].dtype == np.int32
+    assert all(len(kinds) > 160 for kinds in found.values())  # a third each
+    assert set(found[BLURRED]) == {frozenset(["blurred"])}
+    assert set(found[CLEAR]) == {frozenset(["clear"])}
+    assert {"clear", "blurred"} <= set().union(*found[MIXED])
+    whole = np.mean([kinds == {"source"} for kinds in found[MIXED]])
+    assert 0.4 < whole < 0.6 and not any("source" in kinds and len(kinds) > 1 for kinds in found[MIXED])
+
+
+def test_half_of_each_class_is_pasted_from_two_photos():
+    """Every photo of another colour: a whole one has one, a paste two or more."""
+    batch = classified(makers(), count=900)
+    for label in (BLURRED, MIXED, CLEAR):
+        photos = batch["photo"][batch["label"] == label]
+        assert 0.42 < np.mean([len(np.unique(photo)) > 1 for photo in photos]) < 0.58
+
+
+def test_held_out_photos_are_never_trained_on_and_only_they_measure():
+    """Every tenth of every set; of 25 that is 0, 10 and 20."""
+    kept = set(range(0, 25, HELD_OUT))
+    for held_out in (False, True):
+        maker = makers(source=range(25), clear=range(25), blurred=range(25))
+        classified(maker, held_out=held_out)
+        for name in ("source", "clear", "blurred"):
+            seen = set(getattr(maker.sets, name).images.seen)
+            assert seen == (kept if held_out else set(range(25)) - kept)
+
+
+def test_photos_held_out_stay_so_when_blurred_ones_are_made_of_them():
+    for held_out in (False, True):
+        maker = makers(source=range(11), clear=range(11), blurred=None)
+        classified(maker, count=200, held_out=held_out)
+        assert set(maker.sets.clear.images.seen) == ({0, 10} if held_out else set(range(1, 10)))
+
+
+def test_the_game_itself_sees_every_photo():
+    maker = makers(source=range(25), clear=range(25), blurred=range(25))
+    batch_of(maker.game, batch=25)
+    assert set(maker.sets.source.images.seen) == set(range(25))
+
+
+@pytest.mark.parametrize("count", range(1, 45))
+def test_however_small_a_set_training_photos_come_equally_often(count):
+    maker = makers(source=range(count), clear=range(count), blurred=None, batch=1)
+    for position in range(2 * count):
+        maker._source(np.random.default_rng(0), Draw(0, position), held_out=False)
+    times = np.bincount(maker.sets.source.images.seen, minlength=count)
+    trained = times[times > 0]
+    assert trained.max() - trained.min() <= 1
+    assert len(trained) == (count - len(range(0, count, HELD_OUT)) if count > 1 else 1)
+
+
+def test_blurred_photos_made_by_fcsb_are_the_clear_ones_blurred_so():
+    clear = noise_set(6)
+    maker = RowMakers(TrainingSets(clear, clear, None), replace(WHOLE, {"blurred": "fcsb:3"}))
+    made = {fcsb(photo, times).tobytes(): times for photo in clear.images for times in (1, 2, 3)}
+    times = [made[photo.tobytes()] for photo in batch_of(maker.game, batch=60)["blurred"]]
+    assert np.bincount(times)[1:].min() > 10  # 1, 2 and 3 times, about equally often
+
+
+def test_blurred_photos_made_by_discs_take_their_radii_from_the_config():
+    """With one radius, the discs among them (the rest are Gaussians) are known exactly."""
+    clear = noise_set(6)
+    maker = RowMakers(TrainingSets(clear, clear, None), replace(WHOLE, {"blurred": "disc", "blur": (2.5, 2.5)}))
+    discs = {varying_disc_blur(photo, np.full((SIDE, SIDE), 2.5)).tobytes() for photo in clear.images}
+    blurred = batch_of(maker.game, batch=60)["blurred"]
+    assert 0.3 < np.mean([photo.tobytes() in discs for photo in blurred]) < 0.7
+    assert max(photo.astype(float).std() for photo in blurred) < 40 < clear.images.astype(float).std()
+
+
+@pytest.mark.parametrize("name", ["source", "clear", "blurred"])
+def test_a_batch_larger_than_a_set_is_refused(name):
+    with pytest.raises(UserError, match=rf"{name}: 3 photos are fewer than a batch of 4; lower batch or add photos"):
+        makers(**{name: range(3)})
+
+
+@pytest.mark.parametrize("name", ["source", "clear", "blurred"])
+def test_a_crop_larger_than_a_photo_is_refused_by_the_photos_name(name):
+    sets = {each: photo_set(range(4)) for each in ("source", "clear", "blurred")}
+    narrow = np.zeros((20, 15, 3), np.uint8)
+    sets[name] = PhotoSet(("a.png", "b.png", "narrow.png", "c.png"), [narrow.repeat(2, 1)] * 2 + [narrow] * 2)
+    with pytest.raises(UserError, match=rf"{name}: narrow\.png is 15x20, smaller than a crop of 16; lower crop"):
+        RowMakers(TrainingSets(**sets), WHOLE)
+
+
+def test_prefetching_keeps_the_order():
+    def make(step):
+        time.sleep(0.004 * (step % 3 == 0))  # some are ready before earlier ones
+        return {"step": np.array(step)}
+
+    assert [int(batch["step"]) for batch in prefetch(make, range(3, 25), workers=4)] == list(range(3, 25))
+    assert list(prefetch(make, range(0))) == []
+
+
+def test_prefetching_works_ahead_of_whoever_waits():
+    made = threading.Semaphore(0)
+
+    def make(step):
+        made.release()
+        return {}
+
+    batches = prefetch(make, range(100), ahead=3)
+    next(batches)
+    for _ in range(4):  # the one given, and three ahead
+        assert made.acquire(timeout=10)
+    batches.close()
+
+
+def test_what_goes_wrong_in_a_thread_is_raised_at_its_batch():
+    def make(step):
+        if step == 3:
+            raise UserError("photo 3 is gone")
+        return {"step": np.array(step)}
+
+    batches = prefetch(make, range(10))
+    assert [int(next(batches)["step"]) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(UserError, match="photo 3 is gone"):
+        next(batches)
+
+
+def test_prefetching_that_is_given_up_ends_its_threads_and_starts_no_more():
+    made, before = [], threading.active_count()
+    batches = prefetch(made.append, range(1000), ahead=4)
+    next(batches)
+    batches.close()
+    assert threading.active_count() == before
+    assert len(made) <= 6

@@ -1,0 +1,239 @@
+"""What a config trains and validates on; and that no unsupervised run gets to see a mask."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sgdbd_jax.config import DEMO, PAPER, replace
+from sgdbd_jax.data import training_sets
+from sgdbd_jax.data.sources import PhotoSet
+from sgdbd_jax.data.training_sets import load_photos, read_names
+from sgdbd_jax.errors import UserError
+
+SIZE = 16
+
+
+def write_photos(folder, names, *, seed=0, size=(SIZE, SIZE)):
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    for name in names:
+        Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(folder / name)
+    return str(folder)
+
+
+def write_masks(folder, names, *, size=(SIZE, SIZE)):
+    """White upper half."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mask = np.zeros(size, np.uint8)
+    mask[: size[0] // 2] = 255
+    for name in names:
+        Image.fromarray(mask).save(folder / name)
+    return str(folder)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A config of folders, its fields changed as a test likes."""
+    source = write_photos(tmp_path / "source", ["a.png", "b.png", "c.png"], seed=1)
+    clear = write_photos(tmp_path / "clear", ["x.png", "y.png"], seed=2)
+    base = replace(PAPER, {"source": source, "clear": clear, "photo_size": SIZE, "crop": SIZE})
+    return lambda **changes: replace(base, changes)
+
+
+def test_folders_are_read_squashed_to_the_photo_size(folders, tmp_path):
+    wide = write_photos(tmp_path / "wide", ["w.png"], size=(SIZE, 3 * SIZE))
+    photos = load_photos(folders(source=wide))
+    assert photos.training.source.names == ("w.png",)
+    assert photos.training.source.images[0].shape == (SIZE, SIZE, 3)
+    assert photos.training.clear.names == ("x.png", "y.png")
+    assert (photos.validation, photos.held_out) == (None, None)
+    own = load_photos(folders(source=wide, photo_size=0))
+    assert own.training.source.images[0].shape == (SIZE, 3 * SIZE, 3)
+
+
+@pytest.mark.parametrize("made", ["disc", "fcsb:1", "fcsb:5"])
+def test_blurred_photos_may_be_made(folders, made):
+    assert load_photos(folders(blurred=made)).training.blurred is None
+
+
+def test_blurred_photos_may_be_a_folder(folders, tmp_path):
+    blurred = write_photos(tmp_path / "blurred", ["m.png"])
+    assert load_photos(folders(blurred=blurred)).training.blurred.names == ("m.png",)
+
+
+def test_a_names_file_chooses_the_source_photos(folders, tmp_path):
+    (tmp_path / "names.txt").write_text("c.png\na\n")
+    assert load_photos(folders(names=str(tmp_path / "names.txt"))).training.source.names == ("a.png", "c.png")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "b.png\n\n  c.png \n",
+        "b.png\r\nc.png",
+        "image\nb.png\nc.png\n",
+        "image,split\nb.png,train\nc.png,validation\n",
+        'split,"image"\ntrain,"b.png"\n,c.png\ntrain\n',
+        "\ufeffimage,split\nb.png,train\nc.png,train\n",  # as spreadsheets write it
+    ],
+)
+def test_names_are_one_a_line_or_the_column_image(tmp_path, text):
+    (tmp_path / "names").write_bytes(text.encode())
+    assert read_names(tmp_path / "names") == ["b.png", "c.png"]
+
+
+@pytest.mark.parametrize("data", [b"", b"\n \n", b"image,split\n"])
+def test_a_file_without_names_is_refused(tmp_path, data):
+    (tmp_path / "names").write_bytes(data)
+    with pytest.raises(UserError, match="names: holds no names"):
+        read_names(tmp_path / "names")
+
+
+def test_a_file_of_names_that_is_missing_or_no_text_is_refused(tmp_path):
+    (tmp_path / "picture").write_bytes(b"\x89PNG\xff\xfe")
+    for name in ("none", "picture"):
+        with pytest.raises(UserError, match=f"{name}: not a readable list of names"):
+            read_names(tmp_path / name)
+
+
+def test_an_unsupervised_run_sees_no_masks(folders, tmp_path):
+    masks = write_masks(tmp_path / "masks", ["a.png", "b.png", "c.png"])
+    photos = load_photos(folders(masks=masks, masks_white="focused"))
+    assert photos.training.source.masks is None
+    scenes = load_photos(replace(DEMO, {"scenes": 2, "photo_size": SIZE, "crop": SIZE}))
+    assert scenes.training.source.masks is None
+
+
+@pytest.mark.parametrize(("white", "upper"), [("focused", 255), ("blurred", 0)])
+def test_a_supervised_run_sees_them_white_in_focus(folders, tmp_path, white, upper):
+    masks = write_masks(tmp_path / "masks", ["a.png", "b.png", "c.png"])
+    source = load_photos(folders(supervised=True, masks=masks, masks_white=white)).training.source
+    assert source.names == ("a.png", "b.png", "c.png")
+    assert {(int(mask[0, 0]), int(mask[-1, 0])) for mask in source.masks} == {(upper, 255 - upper)}
+    assert {mask.shape for mask in source.masks} == {(SIZE, SIZE)}
+
+
+def test_supervision_by_names_needs_masks_of_those_alone(folders, tmp_path):
+    masks = write_masks(tmp_path / "masks", ["b.png"])
+    (tmp_path / "names").write_text("b")
+    config = folders(supervised=True, masks=masks, masks_white="focused", names=str(tmp_path / "names"))
+    assert load_photos(config).training.source.names == ("b.png",)
+
+
+def test_validation_photos_keep_their_sizes_and_have_masks(folders, tmp_path):
+    images = write_photos(tmp_path / "images", ["v.png", "w.png"], size=(20, 30))
+    masks = write_masks(tmp_path / "masks", ["v.png", "w.png"], size=(20, 30))
+    fields = {"validation_images": images, "validation_masks": masks, "validation_white": "focused"}
+    validation = load_photos(folders(**fields)).validation
+    assert [image.shape for image in validation.images] == [(20, 30, 3)] * 2
+    assert [mask.shape for mask in validation.masks] == [(20, 30)] * 2
+    (tmp_path / "names").write_text("w.png")
+    assert load_photos(folders(**fields, validation_names=str(tmp_path / "names"))).validation.names == ("w.png",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"source": ""}, "source: needs a folder of photos: --source DIR"),
+        ({"clear": ""}, "clear: needs a folder of photos: --clear DIR"),
+        ({"supervised": True}, "supervised: needs masks of the source photos: --masks DIR"),
+        ({"supervised": True, "masks": "m"}, "masks_white: say what white means"),
+        ({"validation_images": "v"}, "validation_images: needs --validation_masks DIR and --validation_white"),
+        ({"validation_images": "v", "validation_masks": "m"}, "validation_images: needs"),
+        ({"data": "tfds:cuhk", "clear": ""}, "clear: needs photos all in focus: --clear DIR"),
+        ({"data": "tfds:coco"}, "coco: no such data set; there are cuhk, dut"),
+        ({"data": "folder"}, "data: 'folder' is none of 'scenes', 'folders'"),
+        ({"data": "scenes", "scenes": 0}, "photo_size, scenes: must be at least 1"),
+        ({"data": "scenes", "scenes": 4, "photo_size": 0}, "photo_size, scenes: must be at least 1"),
+        ({"source": "no/such/place"}, "no/such/place"),
+        ({"clear": "no/such/place"}, "no/such/place"),
+        ({"blurred": "dics"}, "dics"),
+        ({"names": "no/names"}, "no/names: not a readable list of names"),
+    ],
+)
+def test_what_is_missing_is_refused_with_the_remedy(folders, changes, words):
+    with pytest.raises(UserError) as error:
+        load_photos(folders(**changes))
+    assert str(error.value).startswith(words)
+
+
+class FakeTfds:
+    """In the place of `load_tfds`: remembers what was asked for, gives two photos with masks."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, name, split, *, size, data_dir, manual_dir, progress):
+        self.calls.append((name, split, size, data_dir, manual_dir))
+        photos = np.zeros((2, SIZE, SIZE, 3), np.uint8)
+        return PhotoSet(("1.jpg", "2.jpg"), photos, photos[..., 0])
+
+
+@pytest.fixture
+def tfds(monkeypatch):
+    fake = FakeTfds()
+    monkeypatch.setattr(training_sets, "load_tfds", fake)
+    return fake
+
+
+def test_a_tfds_set_is_read_by_its_splits(folders, tfds):
+    photos = load_photos(folders(data="tfds:cuhk", data_dir="prepared", manual_dir="manual"))
+    assert tfds.calls == [
+        ("cuhk", "train", SIZE, "prepared", "manual"),
+        ("cuhk", "validation", None, "prepared", "manual"),
+    ]
+    assert photos.training.source.names == ("1.jpg", "2.jpg") and photos.training.source.masks is None
+    assert photos.training.clear.names == ("x.png", "y.png")
+    assert photos.validation.masks is not None
+
+
+def test_a_supervised_run_reads_masks_of_a_tfds_set(folders, tfds):
+    assert load_photos(folders(data="tfds:dut", supervised=True)).training.source.masks is not None
+    assert tfds.calls == [("dut", "train", SIZE, None, None)]  # DUT has no split for choosing
+
+
+def test_clear_and_blurred_photos_may_be_splits_of_tfds_sets(folders, tfds):
+    load_photos(folders(clear="tfds:fcfb:clear", blurred="tfds:fcsb/3D:blurred"))
+    assert [call[:2] for call in tfds.calls] == [("fcfb", "clear"), ("fcsb/3D", "blurred")]
+
+
+def fingerprints(*sets):
+    return [image.tobytes() for photos in sets for image in photos.images]
+
+
+def test_scenes_of_training_validation_and_the_final_score_never_coincide():
+    def scenes(**changes):
+        photos = load_photos(replace(DEMO, {"scenes": 40, "photo_size": SIZE, "crop": SIZE, **changes}))
+        training = photos.training
+        return [training.source, training.clear, training.blurred, photos.validation, photos.held_out]
+
+    first = scenes()
+    assert [len(photos.names) for photos in first] == [40, 40, 40, 32, 64]
+    assert [photos.masks is not None for photos in first] == [False, False, False, True, True]
+    images = fingerprints(*first, *scenes(seed=1), *scenes(seed=2))
+    assert len(set(images)) == len(images)  # nor do those of other seeds
+    assert fingerprints(*scenes()) == fingerprints(*first)
+    assert scenes(supervised=True)[0].masks is not None
+
+
+def test_a_larger_set_of_scenes_begins_with_the_smaller_one():
+    few, more = (load_photos(replace(DEMO, {"scenes": n, "photo_size": SIZE, "crop": SIZE})).training for n in (3, 5))
+    assert fingerprints(more.source)[:3] == fingerprints(few.source)
+
+
+def test_progress_is_told_by_the_name_of_the_set(folders, tmp_path):
+    told = []
+
+    def progress(name):
+        return lambda done, count: told.append((name, done, count))
+
+    load_photos(folders(), progress=progress)
+    assert told == [("source", i, 3) for i in (1, 2, 3)] + [("clear", i, 2) for i in (1, 2)]
+
+
+def test_unreadable_photos_are_counted_not_fatal(folders, tmp_path):
+    (tmp_path / "source" / "bad.jpg").write_bytes(b"no photo")
+    with pytest.warns(UserWarning, match=r"bad\.jpg"):
+        photos = load_photos(folders())
+    assert photos.training.source.skipped == ("bad.jpg",)
+    assert photos.training.source.names == ("a.png", "b.png", "c.png")

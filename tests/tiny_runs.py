@@ -1,0 +1,63 @@
+"""The smallest runs of the real training command, and a place where all processes share what JAX has compiled."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+STEPS = {"classifier": 12, "warm": 4, "game": 24}
+SIZE = 16
+FIELDS: dict[str, object] = {
+    "scenes": 8,
+    "photo_size": SIZE,
+    "crop": SIZE,
+    "batch": 4,
+    "classifier_batch": 4,
+    "generator.width": 0.05,
+    "generator.trunk_norm": False,
+    "classifier.width": 0.05,
+    "classifier.norm": False,
+    "discriminator.channels": (4, 4, 4),
+    "discriminator.strides": (1, 2, 2),
+    "classifier_steps": STEPS["classifier"],
+    "warm_steps": STEPS["warm"],
+    "steps": STEPS["game"],
+    "log_every": 1,
+    "checkpoint_every": 4,
+    "validate_every": 8,
+    "grid_every": 12,
+}
+
+
+def arguments(workdir: Path, **changes: object) -> list[str]:
+    """The command's arguments; a change is named as its field, with `__` for a dot, or as its option."""
+    fields = FIELDS | {name.replace("__", "."): value for name, value in changes.items()}
+    given = [text for name, value in fields.items() if value is not None for text in (f"--{name}", str(value))]
+    return ["--workdir", str(workdir), *given]
+
+
+def compiled_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a process that shares compiled programs with the others of this test session."""
+    folder = tmp_path_factory.getbasetemp() / "compiled"
+    return os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": str(folder),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The same for this process."""
+    before = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
+    _share(str(tmp_path_factory.getbasetemp() / "compiled"), 0)
+    yield
+    _share(*before)
+
+
+def _share(folder: str | None, seconds: float) -> None:
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)
+    compilation_cache.reset_cache()  # else it stays where it was first used
