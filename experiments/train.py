@@ -40,18 +40,20 @@ def main(argv: list[str] | None = None) -> int:
     config, trunk = _vgg16(config)
     bar = Bar()
     signals: list[int] = []
-    before = {
+    try:
+        photos = load_photos(config, progress=bar.photos)
+    finally:
+        bar.close()
+    for name in ("source", "clear", "blurred"):
+        skipped = getattr(getattr(photos.training, name), "skipped", ())
+        if skipped:
+            print(f"{name}: {len(skipped)} files could not be read and are left out", file=sys.stderr)
+    run = Run(config, options.workdir, photos, trunk, bar.reporter(), should_stop=lambda: bool(signals))
+    before = {  # from here on there is something to save
         number: signal.signal(number, lambda received, frame: signals.append(received))
         for number in (signal.SIGTERM, signal.SIGINT)
     }
     try:
-        photos = load_photos(config, progress=bar.photos)
-        bar.close()
-        for name in ("source", "clear", "blurred"):
-            skipped = getattr(getattr(photos.training, name), "skipped", ())
-            if skipped:
-                print(f"{name}: {len(skipped)} files could not be read and are left out", file=sys.stderr)
-        run = Run(config, options.workdir, photos, trunk, bar.reporter(), should_stop=lambda: bool(signals))
         train(run)
     except Stopped as stopped:
         bar.close()

@@ -28,26 +28,35 @@ SGD = {  # Adam's first step turns rounding into a full step
 CHANGES = SGD | {"classifier_steps": 2, "warm_steps": 0, "checkpoint_every": 2, "validate_every": 2}
 
 
+class Command(subprocess.Popen):
+    """The command on a work folder, with its standard error in a file."""
+
+    def __init__(self, errors, environment, options):
+        self.errors = errors
+        with errors.open("w") as file:
+            super().__init__(
+                [sys.executable, "-m", "experiments.train", *options],
+                cwd=Path(__file__).parents[1],
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=file,
+            )
+
+    def told(self):
+        return self.errors.read_text()
+
+
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    """Starts the command on a work folder, with its standard error in a file beside it."""
+    """Starts the command on a work folder."""
     quick = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
     environment = compiled_environment(tmp_path_factory) | quick
     started = []
 
     def start(workdir, *options, **changes):
         errors = tmp_path_factory.mktemp("errors") / "stderr.txt"
-        with errors.open("w") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "experiments.train", *arguments(workdir, **(CHANGES | changes)), *options],
-                cwd=Path(__file__).parents[1],
-                env=environment,
-                stdout=subprocess.DEVNULL,
-                stderr=file,
-            )
-        started.append(process)
-        process.told = errors.read_text
-        return process
+        started.append(Command(errors, environment, [*arguments(workdir, **(CHANGES | changes)), *options]))
+        return started[-1]
 
     yield start
     for process in started:

@@ -261,9 +261,7 @@ def test_doubling_a_row_gives_torch_s_values(row, align_corners, doubled, vertic
 
 def test_doubling_in_two_directions_is_the_product_of_both():
     square = upsample(jnp.asarray([[0.0, 3.0], [6.0, 9.0]]).reshape(1, 2, 2, 1), align_corners=True)
-    np.testing.assert_allclose(
-        square[0, ..., 0], [[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7], [6, 7, 8, 9]], atol=1e-5
-    )
+    np.testing.assert_allclose(square[0, ..., 0], [[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7], [6, 7, 8, 9]], atol=1e-5)
 
 
 @pytest.mark.parametrize("align_corners", [False, True])

@@ -24,7 +24,7 @@ def simulated(tmp_path_factory):
     command = [sys.executable, "-W", "error", str(HERE / "simulated_devices.py"), str(path)]
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(HERE.parent)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    found = {}
+    found: dict[str, dict[int, dict[str, dict[str, np.ndarray]]]] = {}
     for name, array in np.load(path).items():
         task, count, moment, leaf = name.split("/", 3)
         found.setdefault(task, {}).setdefault(int(count), {}).setdefault(moment, {})[leaf] = array

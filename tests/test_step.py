@@ -163,8 +163,8 @@ def test_a_round_is_what_a_plain_account_of_it_says(changes):
 def test_the_generator_and_each_discriminator_s_fake_forward_run_once():
     """Counted by hand, for networks of 2, 2 and 1 convolutions; a first layer's input needs no gradient.
 
-    G: 2 forward, 2 + 1 backward. Each D: 2 on fakes, 2 on real photos, forward; 2 backward to the composite for G; 2 + 1
-    backward each on fakes and real photos for itself. Classifier: 1 on each of 4 photos forward, 1 on 2 of them backward.
+    G: 2 forward, 2 + 1 backward. Each D: 2 forward on fakes and 2 on real photos; 2 backward to the composite, for G;
+    2 + 1 backward on fakes and 2 + 1 on real photos, for itself. Classifier: 4 photos forward, 2 of them backward.
     """
     program = compiled_step()[0].as_text()
     assert program.count(" convolution(") == 5 + 2 * (2 + 2 + 2 + 3 + 3) + (4 + 2)
@@ -221,14 +221,12 @@ def test_batch_norm_s_statistics_move_in_all_three_networks():
             assert float(jnp.abs(leaf).min()) > 0
     conv = functools.partial(jax.lax.conv, window_strides=(1, 1), padding="SAME")
     layer = start.generator.params["conv"]
-    photo = to_unit(make_batch(CONFIG)["source"]).transpose(0, 3, 1, 2)
+    photo = to_unit(jnp.asarray(make_batch(CONFIG)["source"])).transpose(0, 3, 1, 2)
     x = conv(photo, layer["kernel"].transpose(3, 2, 0, 1)) + layer["bias"][:, None, None]
     np.testing.assert_allclose(
         state.generator.batch_stats["conv_norm"]["mean"], 0.1 * x.mean((0, 2, 3)), rtol=1e-4, atol=1e-6
     )
-    np.testing.assert_allclose(
-        state.generator.batch_stats["conv_norm"]["var"], 0.9 + 0.1 * x.var((0, 2, 3)), rtol=1e-4
-    )
+    np.testing.assert_allclose(state.generator.batch_stats["conv_norm"]["var"], 0.9 + 0.1 * x.var((0, 2, 3)), rtol=1e-4)
 
 
 # Switches -------------------------------------------------------------------------------------------------------------
@@ -299,7 +297,7 @@ def test_what_is_said_of_a_mask_by_hand(level):
 
 
 def test_the_spread_of_coverage_is_that_from_photo_to_photo():
-    state, photo = init_game(CONFIG, NETWORKS), to_unit(make_batch(CONFIG)["source"])
+    state, photo = init_game(CONFIG, NETWORKS), to_unit(jnp.asarray(make_batch(CONFIG)["source"]))
     logits, _ = NETWORKS.generator.apply(state.generator.variables, photo, train=True, mutable=["batch_stats"])
     coverage = np.asarray(jax.nn.sigmoid(logits)).mean((1, 2, 3))
     assert coverage.std() > 0.005

@@ -1,4 +1,4 @@
-"""What the watchdog barks at, when, and how often; and that a real run stops at a value that is not finite."""
+"""What the watchdog barks at, when, and how often."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A game of three networks of one or two layers each, which compiles in a second; batches and frozen variables for it."""
+"""A game of three networks of one or two layers each, which compiles in a second; what it is played with."""
 
 from typing import Any
 
@@ -50,9 +50,7 @@ class TinyDiscriminator(nn.Module):
     def __call__(self, photo: jax.Array, *, train: bool) -> jax.Array:
         def conv(x: jax.Array, name: str, norm: bool) -> jax.Array:
             axis = self.axis_name
-            return conv_block(
-                x, 4, name=name, train=train, axis_name=axis, stride=2, norm=norm, activation=leaky_relu
-            )
+            return conv_block(x, 4, name=name, train=train, axis_name=axis, stride=2, norm=norm, activation=leaky_relu)
 
         x = conv(conv(photo, "conv1", False), "conv2", True)
         return nn.Dense(1, name="logit")(x.mean(axis=(1, 2)))[:, 0]

@@ -100,9 +100,9 @@ class Checkpoints:
             UserError: it cannot be written (full disk).
         """
         host = jax.tree.map(np.asarray, state)  # host arrays: every process holds the same ones, and one writes
-        needed, free = sum(leaf.nbytes for leaf in jax.tree.leaves(host)), shutil.disk_usage(self.folder).free
-        if needed > free:  # found before Orbax's threads find it, each with a traceback
-            raise self._unsaved(step, f"it needs {needed / 1e6:.1f} MB, and {free / 1e6:.1f} MB are free")
+        needed, disk = sum(leaf.nbytes for leaf in jax.tree.leaves(host)), shutil.disk_usage(self.folder)
+        if disk.total and needed > disk.free:  # found before Orbax's threads find it, each with a traceback
+            raise self._unsaved(step, f"it needs {needed / 1e6:.1f} MB, and {disk.free / 1e6:.1f} MB are free")
         try:
             with _quiet():
                 self._manager.save(step, args=self._args.StandardSave(host), metrics=metrics, force=True)
