@@ -16,10 +16,11 @@ def main(argv: list[str] | None = None) -> int:
     """Parses `argv` and converts one file."""
     options = _parser().parse_args(argv)
 
-    from sgdbd_jax.config import RELEASE_DISCRIMINATOR, RELEASE_GENERATOR, to_dict
+    from sgdbd_jax.config import to_dict
     from sgdbd_jax.download import file_sha256
     from sgdbd_jax.porting.formats import read_torch
     from sgdbd_jax.porting.release import convert_discriminator, convert_generator
+    from sgdbd_jax.presets import RELEASE_DISCRIMINATOR, RELEASE_GENERATOR
     from sgdbd_jax.weights import save_weights
 
     if options.generator is not None:

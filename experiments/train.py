@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments import command
-from sgdbd_jax.config import PRESETS, Config, flatten, replace
+from sgdbd_jax.config import Config, flatten, replace
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.presets import PRESETS
 
 HELP = {
     "demo": "small networks, scenes made here; minutes on 2 cores",

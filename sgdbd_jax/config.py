@@ -1,4 +1,4 @@
-"""Every choice of a run, as frozen dataclasses; presets are values.
+"""Every choice of a run, as frozen dataclasses; their values are in `presets.py`.
 
 This file imports no array library, so that a command line can be parsed, and refused, before anything heavy loads.
 """
@@ -328,79 +328,3 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, (list, tuple)) else value
-
-
-# Networks of the authors' released program.
-RELEASE_GENERATOR = GeneratorConfig(
-    trunk_norm=True,
-    decoder_norm=True,
-    merge="concat",
-    align_corners=True,
-    blocks=(((256, 1), (256, 3)), ((128, 1), (128, 3)), ((64, 1), (64, 3), (32, 3)), ((32, 3), (32, 3))),
-    skips=("conv4_3", "conv3_3", "conv2_2", ""),
-    init_std=0.01,
-)
-RELEASE_DISCRIMINATOR = DiscriminatorConfig(channels=(64, 64, 128, 128, 256, 512, 512), strides=(1, 2, 1, 2, 1, 1, 2))
-RELEASE_CLASSIFIER = ClassifierConfig(norm=True, head="flatten")
-
-# The paper, as printed: its networks, Eq. 3 as it stands, Adam. It names no training size; 320x320 is its test size.
-PAPER = Config()
-# The authors' program: see `disc_weight`, `second_draw` and the mask terms for where it leaves the paper.
-RELEASE = Config(
-    generator=RELEASE_GENERATOR,
-    discriminator=RELEASE_DISCRIMINATOR,
-    classifier=RELEASE_CLASSIFIER,
-    vgg16="random",
-    photo_size=256,
-    crop=256,
-    flip=False,
-    adversarial_form="non_saturating",
-    coverage_weight=1.0,
-    binarisation_weight=1.0,
-    disc_weight=0.5,
-    second_draw=True,
-    generator_optimiser=OptimiserConfig("sgd", 2e-4, 0.5),
-    disc_optimiser=OptimiserConfig("sgd", 2e-4, 0.5),
-)
-ROBUST = Config(
-    generator=GeneratorConfig(
-        decoder_norm=True,
-        skip_norm=True,
-        blocks=(((256, 3),), ((128, 3),), ((64, 3),), ((32, 3),)),
-        merge="concat",
-    ),
-    discriminator=RELEASE_DISCRIMINATOR,
-    crop=128,
-    scale=(0.8, 1.25),
-    adversarial_form="non_saturating",
-    eta=0.05,
-    binarisation_weight=0.2,
-    second_draw=True,
-    generator_optimiser=OptimiserConfig(momentum=0.5),
-    disc_optimiser=OptimiserConfig(momentum=0.5),
-)
-# Small networks on scenes made here. `python -m experiments.train`.
-DEMO = Config(
-    data="scenes",
-    scenes=256,
-    photo_size=64,
-    crop=64,
-    generator=dataclasses.replace(ROBUST.generator, width=0.25, trunk_norm=True),
-    discriminator=dataclasses.replace(RELEASE_DISCRIMINATOR, width=0.25),
-    classifier=ClassifierConfig(width=0.25, norm=True),
-    vgg16="random",
-    classifier_steps=150,
-    classifier_optimiser=OptimiserConfig(learning_rate=1e-3),
-    steps=600,
-    batch=8,
-    adversarial_form="non_saturating",
-    eta=0.1,
-    binarisation_weight=0.5,
-    second_draw=True,
-    generator_optimiser=OptimiserConfig(learning_rate=1e-3, momentum=0.5),
-    disc_optimiser=OptimiserConfig(learning_rate=4e-4, momentum=0.5),
-    checkpoint_every=100,
-    validate_every=100,
-    grid_every=100,
-)
-PRESETS: dict[str, Config] = {"demo": DEMO, "paper": PAPER, "release": RELEASE, "robust": ROBUST}

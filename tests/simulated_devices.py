@@ -5,6 +5,7 @@ A program of its own, for a process has the devices that it starts with.
 
 import os
 import sys
+from typing import Any
 
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -36,7 +37,8 @@ STEPS = 2
 
 def play(devices):
     axis = axis_name(devices)
-    networks = Networks(Generator(GENERATOR, axis), Discriminator(DISCRIMINATOR, axis), TinyClassifier(axis))
+    parts: list[Any] = [TinyGenerator(axis), Discriminator(DISCRIMINATOR, axis), TinyClassifier(axis)]
+    networks = Networks(*parts)
     step = parallelize(make_game_step(GAME, networks, axis), devices)
     state, frozen = init_game(GAME, networks), classifier_variables()
     yield state, {}
@@ -47,7 +49,7 @@ def play(devices):
 
 def fit(devices):
     axis, sgd = axis_name(devices), make_optimiser(GAME.generator_optimiser)
-    network = TinyGenerator(axis)
+    network = Generator(GENERATOR, axis)
     step = parallelize(make_fit_step(network, sgd, mask_loss, axis), devices)
     state = FitState(jnp.zeros((), jnp.int32), init_net(network, sgd, jax.random.key(0), 32))
     yield state, {}
@@ -58,7 +60,7 @@ def fit(devices):
 
 
 def main(path):
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for task in (play, fit):
         for count in (1, 2, 4):
             for moment, (state, metrics) in zip(("start", "end"), task(jax.devices()[:count])):

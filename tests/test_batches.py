@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from sgdbd_jax.config import DEMO, replace
+from sgdbd_jax.config import replace
 from sgdbd_jax.data.batches import (
     BLURRED,
     CLEAR,
@@ -23,6 +23,7 @@ from sgdbd_jax.data.batches import (
 from sgdbd_jax.data.blur import fcsb, varying_disc_blur
 from sgdbd_jax.data.sources import PhotoSet
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.presets import DEMO
 
 SIDE = 16
 WHOLE = replace(DEMO, {"crop": SIDE, "batch": 4, "flip": False, "second_draw": False})  # a crop is the whole photo

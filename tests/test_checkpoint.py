@@ -14,8 +14,8 @@ import numpy as np
 import optax
 import pytest
 
-from sgdbd_jax.config import DEMO
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.presets import DEMO
 from sgdbd_jax.training.checkpoint import Checkpoints, claim_workdir
 from sgdbd_jax.training.state import FitState, NetState
 

@@ -9,11 +9,7 @@ from pathlib import Path
 import pytest
 
 from sgdbd_jax.config import (
-    DEMO,
     FREE_FIELDS,
-    PAPER,
-    PRESETS,
-    RELEASE,
     ClassifierConfig,
     Config,
     GeneratorConfig,
@@ -24,6 +20,7 @@ from sgdbd_jax.config import (
     to_dict,
 )
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.presets import DEMO, PAPER, PRESETS, RELEASE
 
 
 @pytest.mark.parametrize(

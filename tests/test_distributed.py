@@ -32,7 +32,7 @@ class Command(subprocess.Popen):
     """The command on a work folder, with its standard error in a file."""
 
     def __init__(self, errors, environment, options):
-        self.errors = errors
+        self.written = errors
         with errors.open("w") as file:
             super().__init__(
                 [sys.executable, "-m", "experiments.train", *options],
@@ -43,7 +43,7 @@ class Command(subprocess.Popen):
             )
 
     def told(self):
-        return self.errors.read_text()
+        return self.written.read_text()
 
 
 @pytest.fixture(scope="module")

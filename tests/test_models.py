@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from flax.errors import ScopeParamShapeError
 
-from sgdbd_jax.config import PRESETS, ClassifierConfig, DiscriminatorConfig, GeneratorConfig, InputNorm
+from sgdbd_jax.config import ClassifierConfig, DiscriminatorConfig, GeneratorConfig, InputNorm
 from sgdbd_jax.models.classifier import Classifier
 from sgdbd_jax.models.discriminator import Discriminator
 from sgdbd_jax.models.generator import Generator
 from sgdbd_jax.models.layers import batch_norm, conv_block, max_pool, normalise, scaled, upsample
 from sgdbd_jax.models.vgg16 import LAYERS, VGG16
+from sgdbd_jax.presets import PRESETS
 from sgdbd_jax.training.state import Networks
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -17,10 +17,11 @@ from tiny_runs import SIZE, STEPS, arguments, compiled  # noqa: F401  # a fixtur
 
 from experiments import command
 from experiments.train import main, parse
-from sgdbd_jax.config import DEMO, PAPER, PRESETS, flatten
+from sgdbd_jax.config import flatten
 from sgdbd_jax.data.training_sets import load_photos
 from sgdbd_jax.detector import Detector
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.presets import DEMO, PAPER, PRESETS
 from sgdbd_jax.training.log import read_log
 from sgdbd_jax.training.state import Networks, init_net, make_optimiser
 from sgdbd_jax.validation import score_detector

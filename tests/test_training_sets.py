@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sgdbd_jax.config import DEMO, PAPER, replace
+from sgdbd_jax.config import replace
 from sgdbd_jax.data import training_sets
 from sgdbd_jax.data.sources import PhotoSet
 from sgdbd_jax.data.training_sets import load_photos, read_names
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.presets import DEMO, PAPER
 
 SIZE = 16
 

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgdbd_jax.config import DEMO, Config, replace
+from sgdbd_jax.config import Config, replace
 from sgdbd_jax.models.layers import conv_block, leaky_relu
+from sgdbd_jax.presets import DEMO
 from sgdbd_jax.training.state import Networks
 
 SIZE = 16

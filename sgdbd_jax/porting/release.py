@@ -8,11 +8,11 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from sgdbd_jax.config import RELEASE_DISCRIMINATOR, RELEASE_GENERATOR
 from sgdbd_jax.models.discriminator import Discriminator
 from sgdbd_jax.models.generator import Generator
 from sgdbd_jax.models.vgg16 import LAYERS
 from sgdbd_jax.porting import formats
+from sgdbd_jax.presets import RELEASE_DISCRIMINATOR, RELEASE_GENERATOR
 from sgdbd_jax.weights import merge
 
 # A torch layer's tensors -> where they live in Linen's variables, `{}` being the layer's name there.
