@@ -15,22 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from tiny_game import CONFIG, TinyClassifier, TinyGenerator, classifier_variables, make_batch
 
-from sgdbd_jax.config import DiscriminatorConfig, GeneratorConfig, replace
+from sgdbd_jax.config import DiscriminatorConfig, replace
 from sgdbd_jax.models.discriminator import Discriminator
-from sgdbd_jax.models.generator import Generator
 from sgdbd_jax.training.parallel import axis_name, parallelize
 from sgdbd_jax.training.state import FitState, Networks, init_game, init_net, make_optimiser
 from sgdbd_jax.training.step import make_fit_step, make_game_step, mask_loss
 
 GAME = replace(CONFIG, {"crop": 32, "photo_size": 32, "batch": 8, "second_draw": True, "binarisation_weight": 0.2})
-GENERATOR = GeneratorConfig(
-    width=0.05,
-    trunk_norm=True,
-    decoder_norm=True,
-    skip_norm=True,
-    merge="concat",
-    blocks=(((256, 3),), ((128, 3),), ((64, 3),), ((32, 3),)),
-)
 DISCRIMINATOR = DiscriminatorConfig(width=0.05, channels=(64, 128), strides=(2, 2))
 STEPS = 2
 
@@ -49,7 +40,7 @@ def play(devices):
 
 def fit(devices):
     axis, sgd = axis_name(devices), make_optimiser(GAME.generator_optimiser)
-    network = Generator(GENERATOR, axis)
+    network = TinyGenerator(axis)
     step = parallelize(make_fit_step(network, sgd, mask_loss, axis), devices)
     state = FitState(jnp.zeros((), jnp.int32), init_net(network, sgd, jax.random.key(0), 32))
     yield state, {}

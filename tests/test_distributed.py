@@ -25,7 +25,7 @@ SGD = {  # Adam's first step turns rounding into a full step
     for name in ("generator", "disc", "classifier")
     for field, value in (("name", "sgd"), ("learning_rate", 0.01))
 }
-CHANGES = SGD | {"classifier_steps": 2, "warm_steps": 0, "checkpoint_every": 2, "validate_every": 2}
+CHANGES = SGD | {"classifier_steps": 2, "warm_steps": 0, "checkpoint_every": 2, "validate_every": 1000}
 
 
 class Command(subprocess.Popen):

@@ -341,6 +341,33 @@ def test_batch_norm_uses_its_statistics_in_evaluation_and_keeps_them():
     assert jax.tree.map(np.ndarray.item, jax.device_get(new["batch_stats"]["norm"])) == {"mean": 10.0, "var": 4.0}
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("name", ["generator", "discriminator", "classifier"])
+def test_every_batch_norm_averages_over_devices_in_training_alone(preset, name):
+    config = PRESETS[preset]
+    network = getattr(Networks.of(config, "devices"), name)
+    variables = shapes_as_zeros(getattr(Networks.of(config), name), config.crop)
+    axes: dict[bool, list[str | None]] = {True: [], False: []}
+
+    def watch(call, arguments, options, context):
+        if isinstance(context.module, nn.BatchNorm):
+            axes[not context.module.use_running_average].append(context.module.axis_name)
+        return call(*arguments, **options)
+
+    def on_two_devices(photo):
+        for train in (True, False):
+            network.apply(variables, photo, train=train, mutable=["batch_stats"])
+
+    with nn.intercept_methods(watch):
+        side = config.crop
+        jax.eval_shape(
+            jax.vmap(on_two_devices, axis_name="devices"), jax.ShapeDtypeStruct((2, 1, side, side, 3), jnp.float32)
+        )
+    layers = len(variables.get("batch_stats", {}).get("trunk", {}))
+    layers += sum(layer.endswith("_norm") for layer in variables.get("batch_stats", {}))
+    assert axes == {True: ["devices"] * layers, False: [None] * layers}
+
+
 def test_in_evaluation_a_photo_s_mask_does_not_depend_on_the_others_in_training_it_does():
     network = Generator(GeneratorConfig(width=0.02, trunk_norm=True, decoder_norm=True))
     variables, three = random_variables(network), photos(3, 32, 32)
