@@ -130,19 +130,24 @@ def _reading(options: argparse.Namespace, protocol: Protocol, pairs: Sequence[Pa
     import numpy as np
 
     from sgdbd_jax.data.photos import list_photos, load_mask, resize_mask
-    from sgdbd_jax.data.sources import pair_files
+    from sgdbd_jax.data.sources import describe, pair_files
 
     found, problems = pair_files([image for image, _ in pairs], list_photos(options.predictions))
     predictions = dict(found)
-    missing = problems["photos without a mask"]
+    missing, unknown = problems["photos without a mask"], problems["masks without a photo"]
     _report(options, {f"photos without a mask in {options.predictions}": missing}, left=len(found))
+    if unknown:
+        told = describe({f"masks in {options.predictions} that belong to no photo": unknown})
+        print(f"warning: {told}", file=sys.stderr)
 
     def mask_of(image: Path, photo: np.ndarray) -> np.ndarray:
         path = predictions[image]
         mask = load_mask(path, white="focused").astype(np.float32) / 255
         size = _size(protocol, photo)
-        if protocol.size is None and mask.shape != size:
-            sizes = [f"{width}x{height}" for height, width in (mask.shape, size)]
+        # Protocol `paper` squashes all to one size, so masks that were made at it are as good as any.
+        allowed = (size, photo.shape[:2]) if protocol.size else (size,)
+        if mask.shape not in allowed:
+            sizes = [f"{width}x{height}" for height, width in (mask.shape, photo.shape[:2])]
             raise UserError(f"{path} is {sizes[0]}, its photo {sizes[1]}")
         return resize_mask(mask, size)
 

@@ -88,7 +88,8 @@ def _default_weights() -> Path:
         if (folder / DEFAULT_WEIGHTS).is_file():
             return folder / DEFAULT_WEIGHTS
     raise UserError(
-        f"{DEFAULT_WEIGHTS}: no such file; train with `python -m experiments.train`, or pass --weights FILE"
+        f"{DEFAULT_WEIGHTS}: no such file; pass --weights FILE, such as runs/demo/generator.safetensors after"
+        " `python -m experiments.train`"
     )
 
 

@@ -50,10 +50,14 @@ def main(argv: list[str] | None = None) -> int:
         if skipped:
             print(f"{name}: {len(skipped)} files could not be read and are left out", file=sys.stderr)
     run = Run(config, options.workdir, photos, trunk, bar.reporter(), should_stop=lambda: bool(signals))
-    before = {  # from here on there is something to save
-        number: signal.signal(number, lambda received, frame: signals.append(received))
-        for number in (signal.SIGTERM, signal.SIGINT)
-    }
+    before: dict[int, Any] = {}
+
+    def stop(received: int, frame: Any) -> None:
+        signals.append(received)
+        signal.signal(received, before[received])  # a second one ends the run at once
+
+    for number in (int(signal.SIGTERM), int(signal.SIGINT)):  # from here on there is something to save
+        before[number] = signal.signal(number, stop)
     try:
         train(run)
     except Stopped as stopped:
@@ -94,7 +98,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Config]:
     options = parser.parse_args(argv)
     given = {name: value for name in flatten(Config()) if (value := getattr(options, name)) is not None}
     preset = PRESETS[options.preset]
-    if "source" in given and "data" not in given:
+    if "data" not in given and {"source", "clear", "masks", "names"} & given.keys():
         given["data"] = "folders"
     defaults = flatten(preset)
     config = replace(preset, {name: _value(name, text, defaults[name]) for name, text in given.items()})
@@ -170,6 +174,9 @@ def _vgg16(config: Config) -> tuple[Config, Any]:
         for net in ("generator", "classifier")
         for name, value in (("mean", mean), ("std", std))
     }
+    for name, value in flatten(config).items():
+        if name in inputs and value not in (inputs[name], flatten(Config())[name]):
+            raise UserError(f"{name}: {config.vgg16} asks for {inputs[name]}, not {value}; leave the option out")
     return replace(config, inputs), trunk
 
 

@@ -200,7 +200,21 @@ _POSITIVE = (
     "disc_optimiser.learning_rate",
     "classifier_optimiser.learning_rate",
 )
-_WEIGHTS = ("eta", "bilateral_weight", "coverage_weight", "binarisation_weight", "disc_weight", "checkpoint_minutes")
+_SHARES = (
+    "coverage_minimum",
+    "generator_optimiser.momentum",
+    "disc_optimiser.momentum",
+    "classifier_optimiser.momentum",
+)
+_WEIGHTS = (
+    "generator.init_std",
+    "eta",
+    "bilateral_weight",
+    "coverage_weight",
+    "binarisation_weight",
+    "disc_weight",
+    "checkpoint_minutes",
+)
 
 
 def check(config: Config) -> None:
@@ -221,6 +235,14 @@ def check(config: Config) -> None:
             raise UserError(f"{name}: {values[name]} must not be negative")
     for name in _POSITIVE:
         if not 0 < values[name] < math.inf:
+            raise UserError(f"{name}: {values[name]} must be finite and positive")
+    if config.seed >= 2**32:
+        raise UserError(f"seed: {config.seed} must be below 2**32")
+    for name in _SHARES:
+        if not 0 <= values[name] < 1:
+            raise UserError(f"{name}: {values[name]} must be at least 0 and below 1")
+    for name in (name for name in values if name.endswith(".input.std")):
+        if not all(0 < std < math.inf for std in values[name]):
             raise UserError(f"{name}: {values[name]} must be finite and positive")
     for name in _WEIGHTS:
         if not 0 <= values[name] < math.inf:

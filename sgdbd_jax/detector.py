@@ -15,7 +15,9 @@ from sgdbd_jax.config import GeneratorConfig, from_dict
 from sgdbd_jax.data.photos import resize_mask, resize_photo
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.models.generator import MULTIPLE, Generator
-from sgdbd_jax.weights import load_weights, merge
+from sgdbd_jax.weights import load_weights, merge, reading_metadata
+
+LARGEST = 4096  # pixels a side of a working size; 4096 takes tens of gigabytes
 
 
 class Detector:
@@ -31,8 +33,8 @@ class Detector:
     """
 
     def __init__(self, config: GeneratorConfig, variables: Mapping[str, Any], *, work_size: int | str = 320) -> None:
-        if work_size != "native" and (isinstance(work_size, str) or work_size < 1):
-            raise UserError(f"work_size: {work_size!r} must be a number of pixels, at least 1, or 'native'")
+        if work_size != "native" and (isinstance(work_size, str) or not 1 <= work_size <= LARGEST):
+            raise UserError(f"work_size: {work_size!r} must be a number of pixels, from 1 to {LARGEST}, or 'native'")
         self._side = work_size if isinstance(work_size, int) else None
         self._variables = jax.device_put(dict(variables))
         self._config = config
@@ -45,12 +47,10 @@ class Detector:
             UserError: no such file, not a generator's, truncated, of another architecture, or not finite.
         """
         loaded, metadata = load_weights(weights, kind="generator")
-        try:
-            config = from_dict(GeneratorConfig, metadata["config"])
-        except (KeyError, UserError) as error:
-            raise UserError(f"{weights}: its config cannot be read ({error}); made by another version?") from error
         photo = jax.ShapeDtypeStruct((1, MULTIPLE, MULTIPLE, 3), jnp.float32)
-        expected = jax.eval_shape(lambda p: Generator(config).init(jax.random.key(0), p, train=False), photo)
+        with reading_metadata(weights):
+            config = from_dict(GeneratorConfig, metadata["config"])
+            expected = jax.eval_shape(lambda p: Generator(config).init(jax.random.key(0), p, train=False), photo)
         variables = merge(expected, loaded, where=str(weights))
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)):
             raise UserError(f"{weights}: holds values that are not finite; its training diverged, take an earlier file")

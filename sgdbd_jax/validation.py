@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from sgdbd_jax.data.photos import resize_mask
+from sgdbd_jax.data.photos import resize_photo
 from sgdbd_jax.data.sources import PhotoSet
 from sgdbd_jax.metrics import PAPER, Protocol, SetScores, score
 
@@ -49,6 +49,6 @@ def score_detector(detect: Detect, photos: PhotoSet, protocol: Protocol = PAPER)
     def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for image, truth in zip(photos.images, truths, strict=True):
             size = (protocol.size, protocol.size) if protocol.size else truth.shape
-            yield stored(detect(image, size=size)), resize_mask(truth.astype(np.float32) / 255, size)
+            yield stored(detect(image, size=size)), resize_photo(truth, size).astype(np.float32) / 255
 
     return score(pairs(), protocol)

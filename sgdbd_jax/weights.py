@@ -4,10 +4,11 @@ The tensors are the flattened variable tree (`params/conv1_1/kernel`, ...); the 
 to (`kind`), its config, and whatever else the reader must know (for a VGG16, the input normalisation).
 """
 
+import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +72,27 @@ def load_weights(path: str | os.PathLike, *, kind: str | None = None) -> tuple[d
             f"{path}: a safetensors file of another program; port it with `python -m experiments.port_vgg16`"
             " or `python -m experiments.convert_release`"
         )
-    metadata = {key: json.loads(value) for key, value in header.items()}
+    try:
+        metadata = {key: json.loads(value) for key, value in header.items()}
+    except ValueError as error:
+        raise UserError(f"{path}: its metadata cannot be read ({error}); take or make another file") from error
     if kind is not None and metadata.get("kind") != kind:
         raise UserError(f"{path}: holds weights of kind {metadata.get('kind')!r}, {kind!r} was asked for")
     return traverse_util.unflatten_dict(flat, sep="/"), metadata
+
+
+@contextlib.contextmanager
+def reading_metadata(path: str | os.PathLike) -> Iterator[None]:
+    """Turns whatever goes wrong with the values of a file's metadata into one refusal.
+
+    Raises:
+        UserError: naming the file.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error).splitlines()[0]
+        raise UserError(f"{path}: its metadata cannot be used ({what}); was it made by another version?") from error
 
 
 def merge(expected: Mapping[str, Any], loaded: Mapping[str, Any], *, where: str) -> dict[str, Any]:

@@ -166,13 +166,3 @@ def test_random_blur_removes_fine_detail_and_repeats():
 def test_random_blur_refuses_a_range_upside_down():
     with pytest.raises(UserError, match="low 3, high 2"):
         blur.random_blur(random_photo(0), np.random.default_rng(0), low=3, high=2)
-
-
-def test_degrade_leaves_traces_but_the_same_picture():
-    y, x = np.mgrid[:64, :64]
-    photo = np.stack([2 * x + 60, 2 * y + 60, x + y + 60], axis=-1).astype(np.uint8)
-    degraded = blur.degrade(photo, np.random.default_rng(7))
-    difference = degraded.astype(int) - photo
-    assert degraded.shape == photo.shape
-    assert 0 < np.abs(difference).mean() < 6
-    np.testing.assert_array_equal(degraded, blur.degrade(photo, np.random.default_rng(7)))

@@ -283,6 +283,7 @@ def test_a_work_folder_remembers_its_config(tmp_path):
 
 def test_another_config_is_refused_with_every_field_that_differs(tmp_path):
     claim_workdir(tmp_path, DEMO)
+    (tmp_path / "checkpoints" / "game" / "1").mkdir(parents=True)
     before = (tmp_path / "config.json").read_bytes()
     wider = dataclasses.replace(DEMO.generator, width=0.5, skips=("", "", "", ""))
     with pytest.raises(UserError) as error:
@@ -293,6 +294,17 @@ def test_another_config_is_refused_with_every_field_that_differs(tmp_path):
         "generator.width was 0.25, is 0.5; seed was 0, is 4); choose another --workdir"
     )
     assert (tmp_path / "config.json").read_bytes() == before
+
+
+def test_a_start_that_left_nothing_binds_nothing(tmp_path):
+    """What was refused after the folder was claimed may be mended and started again."""
+    claim_workdir(tmp_path, DEMO)
+    changed = dataclasses.replace(DEMO, seed=4)
+    claim_workdir(tmp_path, changed)
+    (tmp_path / "classifier.safetensors").touch()
+    claim_workdir(tmp_path, changed)
+    with pytest.raises(UserError, match="seed was 4, is 0"):
+        claim_workdir(tmp_path, DEMO)
 
 
 def test_fields_that_do_not_move_results_may_change(tmp_path):

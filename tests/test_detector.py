@@ -99,7 +99,10 @@ def test_a_diverged_generator_is_refused(tmp_path):
     ("metadata", "message"),
     [
         ({"kind": "vgg16"}, "kind 'vgg16'"),
-        ({"kind": "generator"}, "config cannot be read"),
+        ({"kind": "generator"}, r"metadata cannot be used \('config' is missing\)"),
+        ({"kind": "generator", "config": [1]}, "metadata cannot be used"),
+        ({"kind": "generator", "config": {"width": "wide"}}, "metadata cannot be used"),
+        ({"kind": "generator", "config": {"blocks": 3}}, "metadata cannot be used"),
         ({"kind": "generator", "config": {"depth": 3}}, "depth: no such config field"),
     ],
 )

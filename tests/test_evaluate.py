@@ -154,12 +154,18 @@ def test_a_truth_of_another_size_is_refused_unless_allowed(benchmark, capsys):
     assert result(benchmark)["images"] == 1
 
 
-def test_a_prediction_of_another_size_is_resized_only_where_the_protocol_resizes(benchmark):
+@pytest.mark.parametrize("protocol", ["paper", "sod"])
+def test_a_prediction_of_another_size_is_refused(benchmark, protocol):
     save(benchmark / "predictions" / "b.mask.png", np.full((10, 20), 102, np.uint8))
-    main(arguments(benchmark))
-    assert float(rows(benchmark / "out" / "per_image.csv")[1]["mae"]) == pytest.approx(0.25 * 0.6 + 0.75 * 0.4)
     with pytest.raises(UserError, match=r"b\.mask\.png is 20x10, its photo 320x320"):
-        main(arguments(benchmark, "--protocol", "sod"))
+        main(arguments(benchmark, "--protocol", protocol))
+
+
+def test_predictions_that_belong_to_no_photo_are_warned_about(benchmark, capsys):
+    save(benchmark / "predictions" / "stranger.png", np.full((10, 20), 102, np.uint8))
+    main(arguments(benchmark))
+    assert "1 masks in" in (told := capsys.readouterr().err)
+    assert "stranger.png" in told
 
 
 def test_a_refusal_leaves_earlier_results_as_they_were(benchmark):

@@ -115,7 +115,7 @@ def test_weights_are_looked_for_in_the_current_folder(weights, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("experiments.predict.__file__", str(tmp_path / "experiments" / "predict.py"))
     photo = save(tmp_path / "a.png")
-    with pytest.raises(UserError, match=r"generator\.safetensors: no such file; train .* or pass --weights"):
+    with pytest.raises(UserError, match=r"generator\.safetensors: no such file; pass --weights FILE, such as"):
         main([str(photo), "--out", "out"])
     DEFAULT_WEIGHTS.parent.mkdir()
     DEFAULT_WEIGHTS.write_bytes(weights.read_bytes())

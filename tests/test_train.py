@@ -428,6 +428,7 @@ def folders(tmp_path_factory):
     return root
 
 
+@pytest.mark.filterwarnings("ignore:.*is it right")  # noise is as sharp everywhere
 def test_one_discriminator_learns_from_folders_without_the_bilateral_loss(compiled, folders, tmp_path):  # noqa: F811
     """Also: photos of their own sizes, crops smaller than they are, scores from the validation photos."""
     (folders / "source" / "broken.jpg").write_bytes(b"no photo")

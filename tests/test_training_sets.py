@@ -105,6 +105,7 @@ def test_an_unsupervised_run_sees_no_masks(folders, tmp_path):
     assert scenes.training.source.masks is None
 
 
+@pytest.mark.filterwarnings("ignore:.*is it right")  # noise is as sharp everywhere
 @pytest.mark.parametrize(("white", "upper"), [("focused", 255), ("blurred", 0)])
 def test_a_supervised_run_sees_them_white_in_focus(folders, tmp_path, white, upper):
     masks = write_masks(tmp_path / "masks", ["a.png", "b.png", "c.png"])
@@ -114,11 +115,33 @@ def test_a_supervised_run_sees_them_white_in_focus(folders, tmp_path, white, upp
     assert {mask.shape for mask in source.masks} == {(SIZE, SIZE)}
 
 
+@pytest.mark.filterwarnings("ignore:.*is it right")  # noise is as sharp everywhere
 def test_supervision_by_names_needs_masks_of_those_alone(folders, tmp_path):
     masks = write_masks(tmp_path / "masks", ["b.png"])
     (tmp_path / "names").write_text("b")
     config = folders(supervised=True, masks=masks, masks_white="focused", names=str(tmp_path / "names"))
     assert load_photos(config).training.source.names == ("b.png",)
+
+
+def test_masks_that_contradict_the_photos_sharpness_are_warned_about(folders, tmp_path):
+    """Sharp above, flat below; the masks of `write_masks` are white above."""
+    images, noise = tmp_path / "images", np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    noise[10:] = 128
+    images.mkdir()
+    for name in ("v.png", "w.png"):
+        Image.fromarray(noise).save(images / name)
+    masks = write_masks(tmp_path / "masks", ["v.png", "w.png"], size=(20, 30))
+    fields = {"validation_images": str(images), "validation_masks": masks}
+    load_photos(folders(**fields, validation_white="focused"))
+    with pytest.warns(UserWarning, match="validation_white: the masks are inverted .* is it right"):
+        load_photos(folders(**fields, validation_white="blurred"))
+
+
+@pytest.mark.parametrize("place", ["discs", "fcsb"])
+def test_a_folder_of_blurred_photos_may_have_a_name_that_begins_like_a_recipe(folders, tmp_path, place, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_photos(tmp_path / place, ["a.png", "b.png"])
+    assert load_photos(folders(blurred=place)).training.blurred.names == ("a.png", "b.png")
 
 
 def test_validation_photos_keep_their_sizes_and_have_masks(folders, tmp_path):
@@ -142,10 +165,15 @@ def test_validation_photos_keep_their_sizes_and_have_masks(folders, tmp_path):
         ({"validation_images": "v"}, "validation_images: needs --validation_masks DIR and --validation_white"),
         ({"validation_images": "v", "validation_masks": "m"}, "validation_images: needs"),
         ({"data": "tfds:cuhk", "clear": ""}, "clear: needs photos all in focus: --clear DIR"),
-        ({"data": "tfds:coco"}, "coco: no such data set; there are cuhk, dut"),
+        ({"data": "tfds:coco"}, "data: 'tfds:coco' is none of 'scenes', 'folders', 'tfds:cuhk', 'tfds:dut'"),
+        ({"data": "tfds:fcfb"}, "data: 'tfds:fcfb' is none of"),
+        ({"data": "scenes"}, "source: is not read with data 'scenes'; add --data folders, or leave it out"),
         ({"data": "folder"}, "data: 'folder' is none of 'scenes', 'folders'"),
-        ({"data": "scenes", "scenes": 0}, "photo_size, scenes: must be at least 1"),
-        ({"data": "scenes", "scenes": 4, "photo_size": 0}, "photo_size, scenes: must be at least 1"),
+        ({"data": "scenes", "source": "", "clear": "", "scenes": 0}, "photo_size, scenes: must both be at least 1"),
+        (
+            {"data": "scenes", "source": "", "clear": "", "scenes": 4, "photo_size": 0},
+            "photo_size, scenes: must both be at least 1",
+        ),
         ({"source": "no/such/place"}, "no/such/place"),
         ({"clear": "no/such/place"}, "no/such/place"),
         ({"blurred": "dics"}, "dics"),

@@ -4,11 +4,9 @@ Values are blurred as they are stored (sRGB), and borders are reflected with the
 neither darkens a border nor changes the sum of an image.
 """
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from PIL import Image
 from scipy import fft, ndimage
 
 from sgdbd_jax.data.masks import smooth_field
@@ -143,25 +141,6 @@ def random_blur(photo: np.ndarray, rng: np.random.Generator, *, low: float, high
     varies = rng.random() < 0.5
     radius_map = random_radius_map(rng, shape, low, high) if varies else np.full(shape, rng.uniform(low, high))
     return _blur_by_map(photo, radius_map, kernel)
-
-
-def degrade(photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A photo through a poorer camera: up to 3 levels of noise, then JPEG of quality 60 to 95.
-
-    Gives two sets of different origin the same traces, so that they cannot be told apart by them.
-
-    Args:
-        photo: `[H, W, 3]` uint8.
-        rng: source of all randomness.
-
-    Returns:
-        `[H, W, 3]` uint8.
-    """
-    noise = rng.uniform(0, 3) * rng.standard_normal(photo.shape, dtype=np.float32)
-    file = io.BytesIO()
-    Image.fromarray(_to_uint8(photo + noise)).save(file, "JPEG", quality=int(rng.integers(60, 96)))
-    with Image.open(file) as image:
-        return np.array(image)
 
 
 def _gaussian_like_disc(radius: float) -> np.ndarray:

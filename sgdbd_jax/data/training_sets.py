@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import cast
 from sgdbd_jax.config import Config
 from sgdbd_jax.data.batches import TrainingSets
 from sgdbd_jax.data.photos import White
+from sgdbd_jax.data.polarity import focus_is_sharper, polarity_fault
 from sgdbd_jax.data.scenes import Focus, SceneConfig, make_scenes
 from sgdbd_jax.data.sources import PhotoSet, Progress, load_folder, load_pairs, load_tfds
 from sgdbd_jax.errors import UserError
@@ -18,7 +20,6 @@ from sgdbd_jax.errors import UserError
 VALIDATION_SCENES, HELD_OUT_SCENES = 32, 64
 # Beyond two thirds in focus, protocol `paper` thresholds at 1, where only a mask of exactly 1 counts.
 SHARE_HIGH = 0.6
-MADE = ("disc", "fcsb:")  # beginnings of `blurred` that ask for blurred photos made from the clear ones
 
 # Called with a name of a set; gives a function to be called as its photos come in.
 SetProgress = Callable[[str], Progress | None]
@@ -44,6 +45,9 @@ def load_photos(config: Config, *, progress: SetProgress = lambda name: None) ->
         UserError: a field that its data needs is empty, or a set that cannot be read.
     """
     if config.data == "scenes":
+        for name in ("source", "clear", "masks", "names", "validation_images"):
+            if getattr(config, name):
+                raise UserError(f"{name}: is not read with data 'scenes'; add --data folders, or leave it out")
         return _scenes(config)
     size = config.photo_size or None
     if config.data == "folders":
@@ -51,7 +55,7 @@ def load_photos(config: Config, *, progress: SetProgress = lambda name: None) ->
             if not getattr(config, name):
                 raise UserError(f"{name}: needs a folder of photos: --{name} DIR (or --data scenes for made ones)")
         source = _source_folder(config, size, progress)
-    elif config.data.startswith("tfds:"):
+    elif config.data in ("tfds:cuhk", "tfds:dut"):
         if not config.clear:
             raise UserError("clear: needs photos all in focus: --clear DIR, or --clear tfds:fcfb:clear")
         source = _read(f"{config.data}:train", "source", config, size, progress)
@@ -62,7 +66,7 @@ def load_photos(config: Config, *, progress: SetProgress = lambda name: None) ->
     if not config.supervised:  # no unsupervised run gets to see a mask
         source = replace(source, masks=None)
     clear = _read(config.clear, "clear", config, size, progress)
-    made = config.blurred.startswith(MADE)
+    made = config.blurred == "disc" or config.blurred.startswith("fcsb:")
     blurred = None if made else _read(config.blurred, "blurred", config, size, progress)
     return Photos(TrainingSets(source, clear, blurred), _validation(config, progress), None)
 
@@ -106,7 +110,7 @@ def _source_folder(config: Config, size: int | None, progress: SetProgress) -> P
     if config.supervised and config.masks:
         if not config.masks_white:
             raise UserError("masks_white: say what white means in the masks: --masks_white blurred|focused")
-        return load_pairs(
+        photos = load_pairs(
             config.source,
             config.masks,
             white=cast(White, config.masks_white),
@@ -114,6 +118,7 @@ def _source_folder(config: Config, size: int | None, progress: SetProgress) -> P
             names=names,
             progress=progress("source"),
         )
+        return _polarity_looked_at(photos, "masks_white")
     return load_folder(config.source, size=size, names=names, progress=progress("source"))
 
 
@@ -125,7 +130,7 @@ def _validation(config: Config, progress: SetProgress) -> PhotoSet | None:
         )
     if not config.validation_masks or not config.validation_white:
         raise UserError("validation_images: needs --validation_masks DIR and --validation_white blurred|focused")
-    return load_pairs(
+    photos = load_pairs(
         config.validation_images,
         config.validation_masks,
         white=cast(White, config.validation_white),
@@ -133,11 +138,21 @@ def _validation(config: Config, progress: SetProgress) -> PhotoSet | None:
         names=read_names(config.validation_names) if config.validation_names else None,
         progress=progress("validation"),
     )
+    return _polarity_looked_at(photos, "validation_white")
+
+
+def _polarity_looked_at(photos: PhotoSet, field: str) -> PhotoSet:
+    """The photos; a warning if their masks call the less sharp part the one in focus."""
+    pairs = zip(photos.images, photos.masks or (), strict=True)
+    fault = polarity_fault(focus_is_sharper(photo, mask) for photo, mask in pairs)
+    if fault:
+        warnings.warn(f"{field}: {fault}; is it right?", stacklevel=2)
+    return photos
 
 
 def _scenes(config: Config) -> Photos:
     if not config.photo_size or not config.scenes:
-        raise UserError("photo_size, scenes: must be at least 1 for made scenes")
+        raise UserError("photo_size, scenes: must both be at least 1 for made scenes")
 
     def make(name: str, focus: Focus, count: int, seed: int) -> PhotoSet:
         # Seeds are spread so that the scenes of two runs, or of two sets of one run, never coincide.

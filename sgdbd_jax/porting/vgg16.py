@@ -17,7 +17,7 @@ from sgdbd_jax.download import file_sha256
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.models.vgg16 import BLOCKS, LAYERS
 from sgdbd_jax.porting import formats
-from sgdbd_jax.weights import FORMAT, load_weights, merge, save_weights
+from sgdbd_jax.weights import FORMAT, load_weights, merge, reading_metadata, save_weights
 
 KIND = "vgg16"  # of our own weight files
 RGB = tuple[float, float, float]
@@ -170,7 +170,8 @@ def load_vgg16(path: str | os.PathLike) -> tuple[dict[str, Any], RGB, RGB]:
         UserError: no such file, not ours, of another kind, or not VGG16's names and shapes.
     """
     tree, metadata = load_weights(path, kind=KIND)
-    (r, g, b), (std_r, std_g, std_b) = metadata["mean"], metadata["std"]
+    with reading_metadata(path):
+        (r, g, b), (std_r, std_g, std_b) = metadata["mean"], metadata["std"]
     return _merge(tree, path), (r, g, b), (std_r, std_g, std_b)
 
 

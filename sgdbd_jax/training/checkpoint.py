@@ -230,7 +230,8 @@ def claim_workdir(workdir: Path, config: Config) -> None:
             for name in names
             if before.get(name) != now.get(name)
         ]
-        if changed:
+        done = (workdir / "classifier.safetensors").exists() or any((workdir / "checkpoints").glob("*/[0-9]*"))
+        if changed and done:  # a start that was refused, or failed, before it had anything to keep binds nothing
             raise UserError(
                 f"{workdir}: holds a run of another config ({'; '.join(changed)}); choose another --workdir"
             )

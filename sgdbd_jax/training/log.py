@@ -62,7 +62,9 @@ def read_log(workdir: Path, stage: str | None = None) -> list[dict[str, Any]]:
     rows = []
     for line in path.read_text().splitlines() if path.exists() else ():
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
             continue
+        if isinstance(row, dict) and {"stage", "step"} <= row.keys():
+            rows.append(row)
     return [row for row in rows if stage is None or row["stage"] == stage]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from sgdbd_jax.data.batches import Row, RowMaker, make_batch, prefetch
+from sgdbd_jax.errors import UserError
 from sgdbd_jax.training.checkpoint import Checkpoints
 from sgdbd_jax.training.log import MetricsLog
 from sgdbd_jax.training.parallel import Step, any_process, process_rows
@@ -88,7 +89,12 @@ def run_stage(run: Run, stage: Stage, state: Any, step: Step, frozen: Any = None
         if done:
             state = checkpoints.restore(done, state)
         reporter.stage(stage.name, done, stage.steps)
-        if done >= stage.steps:
+        if done > stage.steps:
+            raise UserError(
+                f"{run.workdir}: stage {stage.name} has done {done} steps, {stage.steps} are asked for;"
+                " ask for at least as many, or choose another --workdir"
+            )
+        if done == stage.steps:
             return state
         if run.main:
             log = MetricsLog(run.workdir, stage.name, step=done, tensorboard=config.tensorboard)

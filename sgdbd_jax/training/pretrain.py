@@ -18,7 +18,7 @@ from sgdbd_jax.training.loop import Stage, run_stage
 from sgdbd_jax.training.parallel import parallelize
 from sgdbd_jax.training.state import FitState, init_net, make_optimiser
 from sgdbd_jax.training.step import classifier_loss, make_fit_step, mask_loss, to_unit
-from sgdbd_jax.weights import load_weights, merge, save_weights
+from sgdbd_jax.weights import load_weights, merge, reading_metadata, save_weights
 
 if TYPE_CHECKING:
     from sgdbd_jax.training.run import Run
@@ -42,7 +42,9 @@ def pretrain_classifier(run: Run) -> dict[str, Any]:
     given = Path(config.classifier_weights) if config.classifier_weights else path
     if config.classifier_weights or path.exists():
         loaded, metadata = load_weights(given, kind="classifier")
-        if from_dict(type(config.classifier), metadata["config"]) != config.classifier:
+        with reading_metadata(given):
+            found = from_dict(type(config.classifier), metadata["config"])
+        if found != config.classifier:
             raise UserError(f"{given}: a classifier of another config than this run's")
         expected = {name: tree for name, tree in net.variables.items() if tree}
         return jax.tree.map(jnp.asarray, merge(expected, loaded, where=str(given)))  # on the device once, not each step
