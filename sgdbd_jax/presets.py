@@ -17,9 +17,11 @@ RELEASE_GENERATOR = GeneratorConfig(
 RELEASE_DISCRIMINATOR = DiscriminatorConfig(channels=(64, 64, 128, 128, 256, 512, 512), strides=(1, 2, 1, 2, 1, 1, 2))
 RELEASE_CLASSIFIER = ClassifierConfig(norm=True, head="flatten")
 
-# The paper, as printed: its networks, Eq. 3 as it stands, Adam. It names no training size; 320x320 is its test size.
+# The paper, as printed: its networks, Eq. 3 as it stands, Adam; 320x320, its test size, for it names no training size.
+# `--preset paper --source DIR --clear DIR --blurred DIR`; not trained to the end here.
 PAPER = Config()
-# The authors' program: see `disc_weight`, `second_draw` and the mask terms for where it leaves the paper.
+# The authors' program; `disc_weight`, `second_draw` and the mask terms are where it leaves the paper.
+# `--preset release --source DIR --clear DIR --blurred DIR`; not trained to the end here.
 RELEASE = Config(
     generator=RELEASE_GENERATOR,
     discriminator=RELEASE_DISCRIMINATOR,
@@ -36,6 +38,8 @@ RELEASE = Config(
     generator_optimiser=OptimiserConfig("sgd", 2e-4, 0.5),
     disc_optimiser=OptimiserConfig("sgd", 2e-4, 0.5),
 )
+# The paper's game, lighter and steadier: `--preset robust --source DIR --clear DIR`; 3 to 4 s a step on 2 cores; on
+# CUHK validation F 0.43 to 0.50, MAE 0.34 after 200 to 500 steps (protocol paper; an empty mask scores 0.38, 0.33).
 ROBUST = Config(
     generator=GeneratorConfig(
         decoder_norm=True,
@@ -53,7 +57,8 @@ ROBUST = Config(
     generator_optimiser=OptimiserConfig(momentum=0.5),
     disc_optimiser=OptimiserConfig(momentum=0.5),
 )
-# Small networks on scenes made here. `python -m experiments.train`.
+# Small networks on scenes made here: `python -m experiments.train`; 3 to 5 minutes on 2 cores; F 0.79 to 0.85, MAE 0.13
+# to 0.15 on held-out scenes (protocol paper, three seeds; an empty mask scores 0.35, 0.30).
 DEMO = Config(
     data="scenes",
     scenes=256,

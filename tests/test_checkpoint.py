@@ -307,6 +307,14 @@ def test_a_start_that_left_nothing_binds_nothing(tmp_path):
         claim_workdir(tmp_path, DEMO)
 
 
+def test_other_photos_are_another_run(tmp_path):
+    claim_workdir(tmp_path, DEMO, {"photos of clear": "6 (aaa)"})
+    (tmp_path / "classifier.safetensors").touch()
+    claim_workdir(tmp_path, DEMO, {"photos of clear": "6 (aaa)"})
+    with pytest.raises(UserError, match=r"photos of clear was '6 \(aaa\)', is '4 \(bbb\)'"):
+        claim_workdir(tmp_path, DEMO, {"photos of clear": "4 (bbb)"})
+
+
 def test_fields_that_do_not_move_results_may_change(tmp_path):
     claim_workdir(tmp_path, DEMO)
     changed = dataclasses.replace(

@@ -383,6 +383,13 @@ def test_a_longer_run_goes_on_from_a_finished_one(copy):
     assert [row["step"] for row in read_log(copy, "game")] == list(range(1, 27))
 
 
+def test_fewer_steps_than_are_done_are_refused(copy):
+    before = (copy / "generator.safetensors").read_bytes()
+    with pytest.raises(UserError, match="stage game has done 24 steps, 20 are asked for"):
+        main(arguments(copy, steps=20))
+    assert (copy / "generator.safetensors").read_bytes() == before
+
+
 # Other games.
 
 

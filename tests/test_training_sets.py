@@ -7,7 +7,7 @@ from PIL import Image
 from sgdbd_jax.config import replace
 from sgdbd_jax.data import training_sets
 from sgdbd_jax.data.sources import PhotoSet
-from sgdbd_jax.data.training_sets import load_photos, read_names
+from sgdbd_jax.data.training_sets import fingerprints, load_photos, read_names
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.presets import DEMO, PAPER
 
@@ -144,6 +144,18 @@ def test_a_folder_of_blurred_photos_may_have_a_name_that_begins_like_a_recipe(fo
     assert load_photos(folders(blurred=place)).training.blurred.names == ("a.png", "b.png")
 
 
+def test_fingerprints_tell_sets_by_names_and_sizes_and_skip_made_photos(folders):
+    def of(**changes):
+        return fingerprints(load_photos(folders(**changes)).training)
+
+    one = of()
+    assert one == of()
+    assert set(one) == {"photos of source", "photos of clear"}
+    assert one["photos of source"].startswith("3 (")
+    other = of(photo_size=2 * SIZE)
+    assert all(one[name] != other[name] for name in one)
+
+
 def test_validation_photos_keep_their_sizes_and_have_masks(folders, tmp_path):
     images = write_photos(tmp_path / "images", ["v.png", "w.png"], size=(20, 30))
     masks = write_masks(tmp_path / "masks", ["v.png", "w.png"], size=(20, 30))
@@ -226,7 +238,7 @@ def test_clear_and_blurred_photos_may_be_splits_of_tfds_sets(folders, tfds):
     assert [call[:2] for call in tfds.calls] == [("fcfb", "clear"), ("fcsb/3D", "blurred")]
 
 
-def fingerprints(*sets):
+def pixels(*sets):
     return [image.tobytes() for photos in sets for image in photos.images]
 
 
@@ -239,15 +251,15 @@ def test_scenes_of_training_validation_and_the_final_score_never_coincide():
     first = scenes()
     assert [len(photos.names) for photos in first] == [40, 40, 40, 32, 64]
     assert [photos.masks is not None for photos in first] == [False, False, False, True, True]
-    images = fingerprints(*first, *scenes(seed=1), *scenes(seed=2))
+    images = pixels(*first, *scenes(seed=1), *scenes(seed=2))
     assert len(set(images)) == len(images)  # nor do those of other seeds
-    assert fingerprints(*scenes()) == fingerprints(*first)
+    assert pixels(*scenes()) == pixels(*first)
     assert scenes(supervised=True)[0].masks is not None
 
 
 def test_a_larger_set_of_scenes_begins_with_the_smaller_one():
     few, more = (load_photos(replace(DEMO, {"scenes": n, "photo_size": SIZE, "crop": SIZE})).training for n in (3, 5))
-    assert fingerprints(more.source)[:3] == fingerprints(few.source)
+    assert pixels(more.source)[:3] == pixels(few.source)
 
 
 def test_progress_is_told_by_the_name_of_the_set(folders, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -69,6 +70,21 @@ def load_photos(config: Config, *, progress: SetProgress = lambda name: None) ->
     made = config.blurred == "disc" or config.blurred.startswith("fcsb:")
     blurred = None if made else _read(config.blurred, "blurred", config, size, progress)
     return Photos(TrainingSets(source, clear, blurred), _validation(config, progress), None)
+
+
+def fingerprints(sets: TrainingSets) -> dict[str, str]:
+    """What tells the photos of a run from others: their number, and a digest of names and sizes, by set.
+
+    Which photo is drawn when depends on them, so a run cannot go on after one came or went.
+    """
+    found = {}
+    for name in ("source", "clear", "blurred"):
+        photos: PhotoSet | None = getattr(sets, name)
+        if photos is not None:
+            known = [(title, image.shape) for title, image in zip(photos.names, photos.images, strict=True)]
+            digest = hashlib.sha256(repr(known).encode()).hexdigest()[:12]
+            found[f"photos of {name}"] = f"{len(known)} ({digest})"
+    return found
 
 
 def read_names(path: str | Path) -> list[str]:

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -209,14 +209,20 @@ def _f_measure(metrics: Any) -> float:
     return metrics.get("f_measure", -1.0)
 
 
-def claim_workdir(workdir: Path, config: Config) -> None:
-    """Binds a work folder to a config: writes `config.json` in a fresh one, compares it in a used one.
+def claim_workdir(workdir: Path, config: Config, photos: Mapping[str, str] | None = None) -> None:
+    """Binds a work folder to a run: writes `config.json` in a fresh one, compares it in a used one.
+
+    Args:
+        workdir: the folder.
+        config: all but its `FREE_FIELDS` must stay.
+        photos: what tells the sets of photos from others, by name.
 
     Raises:
-        UserError: the folder holds a run of another config, whose differing fields are listed, or cannot be written.
+        UserError: the folder holds a run of another config or of other photos (all that differs is listed), or cannot
+            be written.
     """
     path = workdir / "config.json"
-    now = json.loads(json.dumps(flatten(config)))
+    now = json.loads(json.dumps({**flatten(config), **(photos or {})}))
     if path.exists():
         try:
             before = json.loads(path.read_text())

@@ -13,7 +13,7 @@ import jax
 from sgdbd_jax import pictures
 from sgdbd_jax.config import Config, to_dict
 from sgdbd_jax.data.batches import RowMakers
-from sgdbd_jax.data.training_sets import Photos
+from sgdbd_jax.data.training_sets import Photos, fingerprints
 from sgdbd_jax.training.checkpoint import Checkpoints, claim_workdir
 from sgdbd_jax.training.log import read_log
 from sgdbd_jax.training.loop import Reporter, Stage, generator_of, run_stage
@@ -69,7 +69,7 @@ def train(run: Run) -> Path:
     config, rows = run.config, run.rows
     for name in ("batch", "classifier_batch"):
         check_batch(getattr(config, name), run.devices, name=name)
-    claim_workdir(run.workdir, config)
+    claim_workdir(run.workdir, config, fingerprints(run.photos.training))
     if config.supervised:
         stage = Stage("supervised", rows.supervised, GAME_STREAM, config.steps, config.batch)
         return _deliver(run, stage.name, fit_generator(run, stage))
