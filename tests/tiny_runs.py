@@ -1,12 +1,9 @@
-"""The smallest runs of the real training command, and a place where all processes share what JAX has compiled."""
+"""The smallest runs of the real training command, and where their processes share what JAX has compiled."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
-import jax
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 STEPS = {"classifier": 12, "warm": 4, "game": 24}
 SIZE = 16
@@ -46,19 +43,3 @@ def compiled_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "JAX_COMPILATION_CACHE_DIR": str(folder),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
-
-
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The same for this process."""
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = [jax.config.values[name] for name in names]
-    _share(str(tmp_path_factory.getbasetemp() / "compiled"), 0)
-    yield
-    _share(*before)
-
-
-def _share(folder: str | None, seconds: float) -> None:
-    jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)
-    compilation_cache.reset_cache()  # else it stays where it was first used
