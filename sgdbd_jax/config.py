@@ -30,6 +30,7 @@ class GeneratorConfig:
 
     A decoder block is a tuple of `(features, kernel_size)` convolutions; before each block the map is doubled. A skip
     names the trunk layer that joins there ("" for none): concatenated before the block, or added after it.
+    The paper does not print how many convolutions a block has: two, which mirror the trunk.
     """
 
     width: float = 1.0  # scales every channel count; below 1 only for small experiments
