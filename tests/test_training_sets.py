@@ -179,6 +179,7 @@ def test_validation_photos_keep_their_sizes_and_have_masks(folders, tmp_path):
         ({"data": "tfds:cuhk", "clear": ""}, "clear: needs photos all in focus: --clear DIR"),
         ({"data": "tfds:coco"}, "data: 'tfds:coco' is none of 'scenes', 'folders', 'tfds:cuhk', 'tfds:dut'"),
         ({"data": "tfds:fcfb"}, "data: 'tfds:fcfb' is none of"),
+        ({"data": "scenes", "source": "", "clear": "", "blurred": "fcsb:2"}, "blurred: is not read with data 'scenes'"),
         ({"data": "scenes"}, "source: is not read with data 'scenes'; add --data folders, or leave it out"),
         ({"data": "folder"}, "data: 'folder' is none of 'scenes', 'folders'"),
         ({"data": "scenes", "source": "", "clear": "", "scenes": 0}, "photo_size, scenes: must both be at least 1"),

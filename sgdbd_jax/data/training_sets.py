@@ -49,6 +49,8 @@ def load_photos(config: Config, *, progress: SetProgress = lambda name: None) ->
         for name in ("source", "clear", "masks", "names", "validation_images"):
             if getattr(config, name):
                 raise UserError(f"{name}: is not read with data 'scenes'; add --data folders, or leave it out")
+        if config.blurred != Config().blurred:
+            raise UserError("blurred: is not read with data 'scenes'; add --data folders, or leave it out")
         return _scenes(config)
     size = config.photo_size or None
     if config.data == "folders":

@@ -7,8 +7,6 @@ from sgdbd_jax.config import ClassifierConfig
 from sgdbd_jax.models.layers import batch_norm, he_normal, max_pool, normalise, scaled
 from sgdbd_jax.models.vgg16 import VGG16
 
-BLURRED, MIXED, CLEAR = 0, 1, 2
-
 
 class Classifier(nn.Module):
     """VGG16 blocks 1 to 5, features V, a hidden layer and three logits."""
