@@ -1,9 +1,11 @@
 """What every command shares: how it ends, and the options that mean the same everywhere."""
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 from sgdbd_jax.errors import UserError
 
@@ -24,6 +26,12 @@ def run(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         code = _fail("interrupted", code=130)
     sys.exit(code)
+
+
+def cache_folder() -> Path:
+    """Where this program keeps what it can make or fetch again; not made yet."""
+    # As the XDG specification asks: an empty variable counts as none.
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sgdbd_jax"
 
 
 def add_work_size(parser: argparse.ArgumentParser) -> None:

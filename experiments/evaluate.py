@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import command
+from experiments import command, compiled
 from sgdbd_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ COLUMNS = {  # of the printed table
 def main(argv: list[str] | None = None) -> int:
     """Parses `argv`, scores, writes the files and prints the table."""
     options = _parser().parse_args(argv)
+    compiled.keep()
 
     from sgdbd_jax.metrics import PAPER, score
     from sgdbd_jax.sod_metrics import SOD

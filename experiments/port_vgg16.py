@@ -10,7 +10,6 @@ A download that broke off is continued by the same command; one that is finished
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,8 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, default=Path("weights") / "vgg16.safetensors", metavar="FILE", help="%(default)s"
     )
-    # As the XDG specification asks: an empty variable counts as none.
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sgdbd_jax"
+    cache = command.cache_folder()
     parser.add_argument("--cache", type=Path, default=cache, metavar="DIR", help="keeps downloads; %(default)s")
     return parser
 

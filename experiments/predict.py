@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import command
+from experiments import command, compiled
 from sgdbd_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     if not photos:
         raise UserError(f"no photos, but only results of this command ({', '.join(f'*{end}' for end in OURS)})")
+
+    compiled.keep()
 
     from tqdm import tqdm
 

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from experiments import command
+from experiments import command, compiled
 from sgdbd_jax.config import Config, flatten, replace
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.presets import PRESETS
@@ -31,7 +31,9 @@ HELP = {
 def main(argv: list[str] | None = None) -> int:
     """Parses `argv`, trains, says where the results are, and returns the exit code."""
     options, config = parse(argv)
-    if options.coordinator is not None:
+    if options.coordinator is None:
+        compiled.keep()
+    else:  # of several processes that compile together none may have a program that the others have not
         _join(options)
 
     from sgdbd_jax.data.training_sets import load_photos

@@ -1,3 +1,20 @@
-"""Defocus blur detection learned without a single pixel label, in JAX."""
+"""Defocus blur detection learned without a single pixel label, in JAX.
 
+`sgdbd_jax.Detector` makes masks of photos; it loads JAX when it is first asked for, not before.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sgdbd_jax.detector import Detector
+
+__all__ = ["Detector"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Detector":
+        from sgdbd_jax.detector import Detector
+
+        return Detector
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

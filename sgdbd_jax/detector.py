@@ -14,7 +14,9 @@ import numpy as np
 from sgdbd_jax.config import GeneratorConfig, from_dict
 from sgdbd_jax.data.photos import resize_mask, resize_photo
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.models.folding import fold_norms
 from sgdbd_jax.models.generator import MULTIPLE, Generator
+from sgdbd_jax.models.layers import to_unit
 from sgdbd_jax.weights import load_weights, merge, reading_metadata
 
 LARGEST = 4096  # pixels a side of a working size; 4096 takes tens of gigabytes
@@ -36,8 +38,8 @@ class Detector:
         if work_size != "native" and (isinstance(work_size, str) or not 1 <= work_size <= LARGEST):
             raise UserError(f"work_size: {work_size!r} must be a number of pixels, from 1 to {LARGEST}, or 'native'")
         self._side = work_size if isinstance(work_size, int) else None
-        self._variables = jax.device_put(dict(variables))
-        self._config = config
+        self._config, folded = fold_norms(config, variables)
+        self._variables = jax.device_put(folded)
 
     @classmethod
     def load(cls, weights: str | os.PathLike, *, work_size: int | str = 320) -> Detector:
@@ -75,12 +77,23 @@ class Detector:
         height, width = shown.shape[:2]
         # np.pad reflects as often as it must, so even a photo smaller than its padding works.
         padded = np.pad(shown, ((0, -height % MULTIPLE), (0, -width % MULTIPLE), (0, 0)), mode="reflect")
-        mask = np.asarray(_detect(self._config, self._variables, padded))[:height, :width]
+        mask = np.asarray(self.detect(padded[None]))[0, :height, :width]
         return resize_mask(mask, size or photo.shape[:2])
+
+    def detect(self, photos: np.ndarray | jax.Array) -> jax.Array:
+        """The masks of a batch, as the network sees it: not resized, not padded.
+
+        Args:
+            photos: `[B, H, W, 3]` uint8 RGB, H and W multiples of 16.
+
+        Returns:
+            `[B, H, W]` float32 in [0, 1], 1 = in focus; on the device, perhaps still being computed.
+        """
+        return _detect(self._config, self._variables, photos)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _detect(config: GeneratorConfig, variables: Mapping[str, Any], photo: jax.Array) -> jax.Array:
-    """Mask of one padded photo, compiled once a config and size, whichever detector asks."""
-    logits = jnp.asarray(Generator(config).apply(variables, photo[None].astype(jnp.float32) / 255, train=False))
-    return jax.nn.sigmoid(logits[0, :, :, 0])
+def _detect(config: GeneratorConfig, variables: Mapping[str, Any], photos: jax.Array) -> jax.Array:
+    """Masks of padded photos, compiled once a config and shape, whichever detector asks."""
+    logits = jnp.asarray(Generator(config).apply(variables, to_unit(photos), train=False))
+    return jax.nn.sigmoid(logits[..., 0])

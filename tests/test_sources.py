@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sgdbd_jax.data import sources
 from sgdbd_jax.data.photos import load_mask, resize_photo
 from sgdbd_jax.data.sources import load_folder, load_pairs, pair_files, read_all
 from sgdbd_jax.errors import UserError
@@ -77,6 +78,69 @@ def test_one_worker_or_many_give_the_same(folders):
     one, many = (load_folder(folders[0], size=None, workers=workers) for workers in (1, 3))
     for left, right in zip(one.images, many.images, strict=True):
         np.testing.assert_array_equal(left, right)
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The names of the photos and masks that are decoded, as they are."""
+    names = []
+
+    def watch(load):
+        def watched(path, **options):
+            names.append(path.name)
+            return load(path, **options)
+
+        return watched
+
+    monkeypatch.setattr(sources, "load_photo", watch(sources.load_photo))
+    monkeypatch.setattr(sources, "load_mask", watch(sources.load_mask))
+    return names
+
+
+@pytest.mark.parametrize(("keep", "kept"), [(0, 0), (143, 0), (144, 1), (300, 2), (432, 3)])
+def test_photos_beyond_the_memory_allowed_are_decoded_again_at_each_draw(folders, decoded, keep, kept):
+    """Three photos of 6 x 8 x 3 bytes."""
+    whole = load_folder(folders[0], size=None)
+    photos = load_folder(folders[0], size=None, keep=keep)
+    del decoded[:]
+    for _ in range(2):
+        for drawn, expected in zip(photos.images, whole.images, strict=True):
+            np.testing.assert_array_equal(drawn, expected)
+    assert decoded == 2 * ["a.png", "b.JPG", "c.png"][kept:]
+    assert (photos.names, photos.shapes) == (whole.names, [(6, 8, 3)] * 3)
+    assert len(decoded) == 2 * (3 - kept)  # shapes are known without decoding
+
+
+def test_which_photos_a_set_has_does_not_depend_on_the_memory_allowed(tmp_path):
+    pixels = {name: write(tmp_path / f"{name}.png", seed) for seed, name in enumerate("acd")}
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])
+    with pytest.warns(UserWarning, match=r"left out: .*b\.png"):
+        photos = load_folder(tmp_path, size=4, keep=0)
+    assert (photos.names, photos.skipped) == (("a.png", "c.png", "d.png"), ("b.png",))
+    np.testing.assert_array_equal(photos.images[-1], resize_photo(pixels["d"], (4, 4)))
+
+
+def test_pairs_beyond_the_memory_allowed_are_decoded_again(folders, decoded):
+    """Squashed to 4 x 4: 48 bytes a photo, 16 a mask. With one pair kept, four files are left."""
+    whole = load_pairs(*folders, white="blurred", size=4)
+    pairs = load_pairs(*folders, white="blurred", size=4, keep=48)
+    del decoded[:]
+    for drawn, expected in ((pairs.images, whole.images), (pairs.masks, whole.masks)):
+        np.testing.assert_array_equal(drawn[:], expected[:])
+        np.testing.assert_array_equal(drawn[1:], expected[1:])
+    assert decoded == 2 * ["b.JPG", "c.png"] + 2 * ["b.png", "c.png"]
+
+
+def test_a_photo_that_changes_or_goes_while_it_is_in_use_is_refused_by_its_name(folders):
+    photos = load_folder(folders[0], size=None, keep=0)
+    write(folders[0] / "a.png", 0, (8, 6))
+    with pytest.raises(UserError, match=r"a\.png: was changed while it is in use"):
+        photos.images[0]
+    (folders[0] / "b.JPG").unlink()
+    with pytest.raises(UserError, match=r"b\.JPG: no such file"):
+        photos.images[1]
+    with pytest.raises(IndexError):
+        photos.images[3]
 
 
 def test_pairs_are_matched_by_name_whatever_the_extension(folders):

@@ -12,9 +12,10 @@ import pytest
 from tiny_game import CONFIG, TinyClassifier, TinyGenerator, classifier_variables, make_batch, networks
 
 from sgdbd_jax.config import OptimiserConfig, replace
+from sgdbd_jax.models.layers import to_unit
 from sgdbd_jax.training.parallel import parallelize
 from sgdbd_jax.training.state import FitState, init_game, init_net, make_optimiser
-from sgdbd_jax.training.step import classifier_loss, make_fit_step, make_game_step, mask_loss, to_unit
+from sgdbd_jax.training.step import classifier_loss, make_fit_step, make_game_step, mask_loss
 
 NETWORKS = networks()
 CLASSIFIER = classifier_variables()

@@ -1,12 +1,15 @@
 """What a config trains and validates on; and that no unsupervised run gets to see a mask."""
 
+import functools
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from sgdbd_jax.config import replace
 from sgdbd_jax.data import training_sets
-from sgdbd_jax.data.sources import PhotoSet
+from sgdbd_jax.data.batches import RowMakers, TrainingSets, make_batch
+from sgdbd_jax.data.sources import PhotoSet, load_folder
 from sgdbd_jax.data.training_sets import fingerprints, load_photos, read_names
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.presets import DEMO, PAPER
@@ -154,6 +157,39 @@ def test_fingerprints_tell_sets_by_names_and_sizes_and_skip_made_photos(folders)
     assert one["photos of source"].startswith("3 (")
     other = of(photo_size=2 * SIZE)
     assert all(one[name] != other[name] for name in one)
+
+
+def test_fingerprints_do_not_change_between_versions():
+    """A digest of the list [('a.png', (2, 3, 3)), ('b.png', (4, 5, 3))]: work folders hold it."""
+    images = [np.zeros(shape, np.uint8) for shape in ((2, 3, 3), (4, 5, 3))]
+    photos = PhotoSet(("a.png", "b.png"), images)
+    assert fingerprints(TrainingSets(photos, photos, None)) == dict.fromkeys(
+        ("photos of source", "photos of clear"), "2 (82569d7363d8)"
+    )
+
+
+def test_draws_do_not_depend_on_how_many_photos_memory_holds(folders, tmp_path, monkeypatch):
+    """A game of photos of their own sizes, half of them decoded again at each draw."""
+    sizes = {"a.png": (20, 24), "b.png": (16, 30), "c.png": (31, 17)}
+    for name, size in sizes.items():
+        write_photos(tmp_path / "sizes", [name], size=size, seed=len(name))
+    place = str(tmp_path / "sizes")
+    config = folders(source=place, clear=place, photo_size=0, batch=2, scale=(0.8, 1.2), second_draw=True)
+
+    def drawn():
+        training = load_photos(config).training
+        row = RowMakers(training, config).game
+        batches = [make_batch(row, seed=1, stream=13, step=step, batch=2, rows=range(2)) for step in range(4)]
+        return fingerprints(training), batches
+
+    expected, whole = drawn()
+    monkeypatch.setattr(training_sets, "load_folder", functools.partial(load_folder, keep=3000))
+    found, batches = drawn()
+    assert found == expected
+    for one, other in zip(batches, whole, strict=True):
+        assert one.keys() == other.keys()
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name])
 
 
 def test_validation_photos_keep_their_sizes_and_have_masks(folders, tmp_path):

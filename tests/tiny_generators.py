@@ -14,12 +14,12 @@ from sgdbd_jax.weights import save_weights
 CONFIG = GeneratorConfig(width=0.02, trunk_norm=True, decoder_norm=True)
 
 
-def shapes() -> dict[str, Any]:
+def shapes(config: GeneratorConfig = CONFIG) -> dict[str, Any]:
     photo = jax.ShapeDtypeStruct((1, 16, 16, 3), np.float32)
-    return jax.eval_shape(lambda photo: Generator(CONFIG).init(jax.random.key(0), photo, train=False), photo)
+    return jax.eval_shape(lambda photo: Generator(config).init(jax.random.key(0), photo, train=False), photo)
 
 
-def random_variables() -> dict[str, Any]:
+def random_variables(config: GeneratorConfig = CONFIG) -> dict[str, Any]:
     """Kernels at random, running statistics unlike those of any one photo."""
     rng = np.random.default_rng(0)
 
@@ -28,7 +28,7 @@ def random_variables() -> dict[str, Any]:
             return rng.normal(0, math.sqrt(2 / np.prod(shape.shape[:3])), shape.shape).astype(np.float32)
         return rng.uniform(0.5, 1.5, shape.shape).astype(np.float32)
 
-    return jax.tree.map(fill, shapes())
+    return jax.tree.map(fill, shapes(config))
 
 
 def constant_variables(level: float) -> dict[str, Any]:

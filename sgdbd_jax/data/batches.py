@@ -6,10 +6,9 @@ and processes can share a batch by rows.
 
 from __future__ import annotations
 
-import collections
 import functools
+import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +18,7 @@ from sgdbd_jax.config import Config
 from sgdbd_jax.data.blur import fcsb, random_blur
 from sgdbd_jax.data.masks import random_mask
 from sgdbd_jax.data.sources import PhotoSet
+from sgdbd_jax.data.threads import work_ahead
 from sgdbd_jax.errors import UserError
 
 Row = dict[str, np.ndarray]
@@ -26,6 +26,7 @@ RowMaker = Callable[[np.random.Generator, "Draw"], Row]
 
 BLURRED, MIXED, CLEAR = 0, 1, 2  # labels of the classifier
 HELD_OUT = 10  # every tenth photo is kept from the classifier, to measure it on
+MAKERS = 16  # threads that make batches, at most: a batch of 4 with blurs made at 256 x 256 takes one of them 50 ms
 
 
 @dataclass(frozen=True)
@@ -76,20 +77,19 @@ def make_batch(row: RowMaker, *, seed: int, stream: int, step: int, batch: int, 
     return {name: np.stack([one[name] for one in made]) for name in made[0]}
 
 
-def prefetch(make: Callable[[int], Row], steps: range, *, workers: int = 2, ahead: int = 4) -> Iterator[Row]:
-    """Makes the batches of `steps` in threads, a few ahead of the one asked for, in order."""
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: collections.deque = collections.deque()
-        try:
-            for step in steps:
-                waiting.append(pool.submit(make, step))
-                if len(waiting) > ahead:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+def prefetch(
+    make: Callable[[int], Row], steps: range, *, workers: int | None = None, ahead: int | None = None
+) -> Iterator[Row]:
+    """Makes the batches of `steps` in threads, a few ahead of the one asked for, in order.
+
+    Args:
+        make: gives the batch of a step.
+        steps: which ones.
+        workers: threads; by default one a core, and at most `MAKERS`.
+        ahead: how many batches may wait; by default at least 4, and as many as there are threads.
+    """
+    workers = workers or min(os.cpu_count() or 1, MAKERS)
+    return work_ahead(make, steps, workers=workers, ahead=max(4, workers) if ahead is None else ahead)
 
 
 def crop(
@@ -140,9 +140,8 @@ class RowMakers:
                     f"{name}: {len(photos.names)} photos are fewer than a batch of {config.batch};"
                     " lower batch or add photos"
                 )
-            for photo_name, image in zip(photos.names, photos.images):
-                if min(image.shape[:2]) < config.crop:
-                    height, width = image.shape[:2]
+            for photo_name, (height, width, *_) in zip(photos.names, photos.shapes):
+                if min(height, width) < config.crop:
                     raise UserError(
                         f"{name}: {photo_name} is {width}x{height}, smaller than a crop of {config.crop};"
                         " lower crop, set photo_size, or leave it out"

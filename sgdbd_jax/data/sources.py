@@ -1,26 +1,75 @@
-"""Photos and masks from a folder, two folders, or a tfds data set: decoded once, kept as uint8."""
+"""Photos and masks from a folder, two folders, or a tfds data set: decoded once, and kept as uint8 where they fit."""
 
+import functools
 import os
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from sgdbd_jax.data.photos import White, list_photos, load_mask, load_photo, photo_stem, resize_photo
+from sgdbd_jax.data.threads import work_ahead
 from sgdbd_jax.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Progress = Callable[[int, int], None]  # called with the photos done and their whole number
 
+KEEP = 2 << 30  # bytes of the photos of one set that stay in memory: 7000 at 320 x 320
+
+
+class FileImages(Sequence[np.ndarray]):
+    """Decoded files, of which as many stay in memory as are allowed to; the others are decoded anew each time.
+
+    An epoch draws every photo once, so it does not matter which of them stay: the first ones do.
+    """
+
+    def __init__(self, read: Callable[[Path], np.ndarray], keep: int):
+        """Begins without any file.
+
+        Args:
+            read: decodes one.
+            keep: bytes of decoded images that may stay in memory.
+        """
+        self.shapes: list[tuple[int, ...]] = []
+        self._paths: list[Path] = []
+        self._kept: list[np.ndarray] = []
+        self._read, self._room = read, keep
+
+    def append(self, path: Path, image: np.ndarray) -> None:
+        """Adds a file, and what `read` gave of it."""
+        self._paths.append(path)
+        self.shapes.append(image.shape)
+        self._room -= image.nbytes
+        if self._room >= 0:
+            self._kept.append(image)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: Any) -> Any:
+        """An image, or a list of them for a slice.
+
+        Raises:
+            UserError: a file that is decoded anew is gone, damaged, or of another size than before.
+        """
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
+        at = range(len(self))[index]
+        if at < len(self._kept):
+            return self._kept[at]
+        image = self._read(self._paths[at])
+        if image.shape != self.shapes[at]:
+            raise UserError(f"{self._paths[at]}: was changed while it is in use; start again to go on with it")
+        return image
+
 
 @dataclass(frozen=True, eq=False)
 class PhotoSet:
-    """Decoded photos, and their masks where they have any; in the order of their names.
+    """Photos, and their masks where they have any; in the order of their names.
 
     Attributes:
         names: the photos' file names.
@@ -34,22 +83,33 @@ class PhotoSet:
     masks: Sequence[np.ndarray] | None = None
     skipped: tuple[str, ...] = ()
 
+    @functools.cached_property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The shape of each of `images`, for which none is decoded."""
+        if isinstance(self.images, FileImages):
+            return self.images.shapes
+        return [image.shape for image in self.images]
+
 
 def load_folder(
     folder: str | os.PathLike,
     *,
     size: int | None,
     names: Collection[str] | None = None,
+    keep: int = KEEP,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> PhotoSet:
     """Reads every photo of a folder; one that cannot be read is skipped with a warning that names it.
 
+    All are decoded, even where memory does not hold them all: which photos a set has must not depend on what was drawn.
+
     Args:
         folder: the folder; its subfolders are not looked into.
         size: photos are squashed to `size` x `size` pixels; `None` keeps their own sizes.
         names: the photos to read, with or without extension; `None` takes all.
-        workers: threads that decode; by default one a CPU.
+        keep: bytes of photos that stay in memory; beyond it they are decoded again when they are drawn.
+        workers: threads that decode; by default one a core.
         progress: called after each photo.
 
     Returns:
@@ -61,18 +121,22 @@ def load_folder(
     paths = list_photos(folder)
     if names is not None:
         paths = list(_named(paths, names).values())
-    photos = read_all(lambda path: _fit(load_photo(path), size), paths, workers=workers, progress=progress)
-    images, refused = {}, {}
-    for path, photo in zip(paths, photos, strict=True):
+
+    def read(path: Path) -> np.ndarray:
+        return _fit(load_photo(path), size)
+
+    found, images, refused = [], FileImages(read, keep), {}
+    for path, photo in zip(paths, read_all(read, paths, workers=workers, progress=progress), strict=True):
         if isinstance(photo, UserError):
             refused[path.name] = photo
         else:
-            images[path.name] = photo
-    if not images:
+            found.append(path.name)
+            images.append(path, photo)
+    if not found:
         raise UserError(f"{folder}: none of its {len(paths)} photos can be read; {next(iter(refused.values()))}")
     for error in refused.values():
         warnings.warn(f"left out: {error}", stacklevel=2)
-    return PhotoSet(tuple(images), tuple(images.values()), skipped=tuple(refused))
+    return PhotoSet(tuple(found), images, skipped=tuple(refused))
 
 
 def load_pairs(
@@ -83,6 +147,7 @@ def load_pairs(
     size: int | None,
     names: Collection[str] | None = None,
     allow_unpaired: bool = False,
+    keep: int = KEEP,
     progress: Progress | None = None,
 ) -> PhotoSet:
     """Reads a folder of photos and the folder of their masks, paired by file name without extension.
@@ -97,6 +162,7 @@ def load_pairs(
         names: the photos to read, with or without extension; `None` takes all.
         allow_unpaired: leave out what does not pair, differs in size or cannot be read, with a warning, rather than
             refuse it.
+        keep: bytes of photos that stay in memory, their masks besides; beyond it pairs are decoded again.
         progress: called after each pair.
 
     Returns:
@@ -115,16 +181,19 @@ def load_pairs(
         photo, mask = load_pair(*pair, white=white)
         return _fit(photo, size), _fit(mask, size)
 
-    found, refused = {}, {}
-    for (photo, _), result in zip(pairs, read_all(read, pairs, progress=progress), strict=True):
+    found, refused = [], {}
+    photos = FileImages(lambda path: _fit(load_photo(path), size), keep)
+    truths = FileImages(lambda path: _fit(load_mask(path, white=white), size), keep // 3)
+    for (image, mask), result in zip(pairs, read_all(read, pairs, progress=progress), strict=True):
         if isinstance(result, UserError):
-            refused[photo.name] = str(result)
+            refused[image.name] = str(result)
         else:
-            found[photo.name] = result
+            found.append(image.name)
+            photos.append(image, result[0])
+            truths.append(mask, result[1])
     _report({"pairs that cannot be used": list(refused.values())}, where, allow=allow_unpaired)
     if not found:
         raise UserError(f"{where}: no photo with a usable mask; masks bear the names of their photos")
-    photos, truths = zip(*found.values())
     return PhotoSet(tuple(found), photos, truths, (*unpaired, *refused))
 
 
@@ -137,7 +206,7 @@ def load_tfds(
     manual_dir: str | os.PathLike | None = None,
     progress: Progress | None = None,
 ) -> PhotoSet:
-    """Reads a split of one of our tfds data sets, preparing it the first time.
+    """Reads a split of one of our tfds data sets, preparing it the first time. All stays in memory: the sets are small.
 
     Args:
         name: `"cuhk"`, `"dut"`, `"fcfb"` or `"fcsb"`; `"fcsb/3D"` for one of its configs.
@@ -239,14 +308,10 @@ def read_all(
         except UserError as error:
             return error
 
-    pool = ThreadPoolExecutor(workers or os.cpu_count())
-    try:
-        for done, result in enumerate(pool.map(attempt, items), start=1):
-            yield result
-            if progress is not None:
-                progress(done, len(items))
-    finally:  # a caller that stops early does not wait for the rest
-        pool.shutdown(cancel_futures=True)
+    for done, result in enumerate(work_ahead(attempt, items, workers=workers), start=1):
+        yield result
+        if progress is not None:
+            progress(done, len(items))
 
 
 def describe(problems: dict[str, list[str]]) -> str:

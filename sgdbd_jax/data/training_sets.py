@@ -16,6 +16,7 @@ from sgdbd_jax.data.photos import White
 from sgdbd_jax.data.polarity import focus_is_sharper, polarity_fault
 from sgdbd_jax.data.scenes import Focus, SceneConfig, make_scenes
 from sgdbd_jax.data.sources import PhotoSet, Progress, load_folder, load_pairs, load_tfds
+from sgdbd_jax.data.threads import work_ahead
 from sgdbd_jax.errors import UserError
 
 VALIDATION_SCENES, HELD_OUT_SCENES = 32, 64
@@ -83,7 +84,7 @@ def fingerprints(sets: TrainingSets) -> dict[str, str]:
     for name in ("source", "clear", "blurred"):
         photos: PhotoSet | None = getattr(sets, name)
         if photos is not None:
-            known = [(title, image.shape) for title, image in zip(photos.names, photos.images, strict=True)]
+            known = list(zip(photos.names, photos.shapes, strict=True))
             digest = hashlib.sha256(repr(known).encode()).hexdigest()[:12]
             found[f"photos of {name}"] = f"{len(known)} ({digest})"
     return found
@@ -161,8 +162,8 @@ def _validation(config: Config, progress: SetProgress) -> PhotoSet | None:
 
 def _polarity_looked_at(photos: PhotoSet, field: str) -> PhotoSet:
     """The photos; a warning if their masks call the less sharp part the one in focus."""
-    pairs = zip(photos.images, photos.masks or (), strict=True)
-    fault = polarity_fault(focus_is_sharper(photo, mask) for photo, mask in pairs)
+    images, masks = photos.images, photos.masks or ()
+    fault = polarity_fault(work_ahead(lambda at: focus_is_sharper(images[at], masks[at]), range(len(masks))))
     if fault:
         warnings.warn(f"{field}: {fault}; is it right?", stacklevel=2)
     return photos

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from sgdbd_jax.config import GeneratorConfig
-from sgdbd_jax.models.layers import batch_norm, conv_block, he_normal, normalise, scaled, upsample
+from sgdbd_jax.models.layers import Conv, batch_norm, conv_block, he_normal, normalise, scaled, upsample
 from sgdbd_jax.models.vgg16 import VGG16
 
 MULTIPLE = 16  # photo sides must be multiples of this: four poolings
@@ -50,4 +50,4 @@ class Generator(nn.Module):
                 x = conv(x, scaled(channels, config.width), kernel_size, name=f"block{index}_conv{number}")
             if side is not None and config.merge == "add":
                 x = x + side
-        return nn.Conv(1, (1, 1), kernel_init=kernel_init, name="head")(x)
+        return Conv(1, 1, kernel_init=kernel_init, name="head")(x)

@@ -3,6 +3,7 @@
 The functions make Linen submodules of whichever network calls them inside its compact `__call__`.
 """
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -11,13 +12,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from sgdbd_jax.config import InputNorm
+from sgdbd_jax.models.convolution import convolve, interleave
 
+NORM_EPSILON = 1e-5  # of BatchNorm, torch's default
 he_normal = nn.initializers.he_normal()  # N(0, 2 / fan-in)
 
 
 def leaky_relu(x: jax.Array) -> jax.Array:
     """Leaky ReLU with slope 0.2, the discriminators'."""
     return nn.leaky_relu(x, 0.2)
+
+
+def to_unit(photo: jax.Array) -> jax.Array:
+    """uint8 photos or masks to float32 in [0, 1]: the one place where batches are converted."""
+    return photo.astype(jnp.float32) / 255
 
 
 def normalise(photo: jax.Array, norm: InputNorm) -> jax.Array:
@@ -27,7 +35,25 @@ def normalise(photo: jax.Array, norm: InputNorm) -> jax.Array:
 
 def batch_norm(x: jax.Array, *, name: str, train: bool, axis_name: str | None) -> jax.Array:
     """BatchNorm with torch's defaults (its momentum 0.1 is Flax's 0.9); statistics cross devices."""
-    return nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, axis_name=axis_name if train else None, name=name)(x)
+    axis_name = axis_name if train else None
+    return nn.BatchNorm(not train, momentum=0.9, epsilon=NORM_EPSILON, axis_name=axis_name, name=name)(x)
+
+
+class Conv(nn.Module):
+    """`convolve` with its kernel and bias; padding is that of torch: half the kernel on each side."""
+
+    features: int
+    kernel_size: int = 3
+    stride: int = 1
+    kernel_init: nn.initializers.Initializer = he_normal
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`[B, H, W, C]` to `[B, H / stride, W / stride, features]`."""
+        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        return convolve(x, kernel, self.stride) + bias
 
 
 def conv_block(
@@ -45,25 +71,45 @@ def conv_block(
 ) -> jax.Array:
     """Convolution, BatchNorm if `norm`, activation: `[B, H, W, C]` to `[B, H / stride, W / stride, features]`.
 
-    The submodules are called `name` and `name` + "_norm". Padding is that of torch: half the kernel on each side.
+    The submodules are called `name` and `name` + "_norm".
     """
-    pad = kernel_size // 2
-    x = nn.Conv(
-        features,
-        (kernel_size, kernel_size),
-        strides=stride,
-        padding=((pad, pad), (pad, pad)),
-        kernel_init=kernel_init,
-        name=name,
-    )(x)
+    x = Conv(features, kernel_size, stride, kernel_init, name=name)(x)
     if norm:
         x = batch_norm(x, name=f"{name}_norm", train=train, axis_name=axis_name)
     return activation(x)
 
 
+@jax.custom_vjp
 def max_pool(x: jax.Array) -> jax.Array:
-    """2x2 maximum; an odd last row or column is left out, as in torch."""
-    return nn.max_pool(x, (2, 2), strides=(2, 2))
+    """2x2 maximum; an odd last row or column is left out, as in torch.
+
+    Its derivative goes to the first of equal pixels, as torch's and XLA's own, which keeps four indices a pixel.
+    """
+    return functools.reduce(jnp.maximum, _quarters(x))
+
+
+def _quarters(x: jax.Array) -> list[jax.Array]:
+    """The four pixels of every 2x2 square, in reading order: `[B, H, W, C]` to four `[B, H // 2, W // 2, C]`."""
+    height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+    return [x[:, i:height:2, j:width:2] for i in (0, 1) for j in (0, 1)]
+
+
+def _pool_forward(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    pooled = max_pool(x)
+    return pooled, (x, pooled)
+
+
+def _pool_backward(saved: tuple[jax.Array, jax.Array], grad: jax.Array) -> tuple[jax.Array]:
+    x, pooled = saved
+    free, parts = jnp.ones(pooled.shape, bool), []
+    for quarter in _quarters(x):
+        first = free & (quarter == pooled)
+        parts.append(jnp.where(first, grad, 0))
+        free = free & ~first
+    return (jnp.pad(interleave(parts), ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0))),)
+
+
+max_pool.defvjp(_pool_forward, _pool_backward)
 
 
 def upsample(x: jax.Array, *, align_corners: bool) -> jax.Array:
@@ -72,17 +118,25 @@ def upsample(x: jax.Array, *, align_corners: bool) -> jax.Array:
     With `align_corners` the corner pixels' centres stay where they are (torch's `align_corners=True`, the release's);
     without, pixels are areas (torch's and `jax.image.resize`'s default).
     """
-    batch, height, width, channels = x.shape
-    shape = (batch, 2 * height, 2 * width, channels)
-    if not align_corners:
-        return jax.image.resize(x, shape, "bilinear")
-    # Output pixel i samples input i (n - 1) / (2n - 1); the translation undoes the function's half-pixel centres.
-    # A single row or column has nothing to interpolate with: a scale of 2 repeats it.
-    scale = np.array([(2 * n - 1) / (n - 1) if n > 1 else 2.0 for n in (height, width)], np.float32)
-    translation = np.where(np.array([height, width]) > 1, 0.5 - 0.5 * scale, 0.0).astype(np.float32)
-    return jax.image.scale_and_translate(
-        x, shape, (1, 2), jnp.asarray(scale), jnp.asarray(translation), "linear", antialias=False
-    )
+    return _double(_double(x, 1, align_corners), 2, align_corners)
+
+
+def _double(x: jax.Array, axis: int, align_corners: bool) -> jax.Array:
+    """Outputs lie between two neighbours along the axis: even ones `to_last` of the way back, odd ones forward."""
+    size = x.shape[axis]
+    at = np.arange(size, dtype=np.float32)
+    # Aligned, output i lies at i (n - 1) / (2n - 1); else a quarter of a pixel beside its input, the border repeated.
+    last = at / (2 * size - 1) if align_corners else np.full(size, 0.25, np.float32)
+    shape = [-1 if number == axis else 1 for number in range(x.ndim)]
+    to_last, to_next = last.reshape(shape), last[::-1].reshape(shape)
+    before = jnp.concatenate([_take(x, axis, 0, 1), _take(x, axis, 0, size - 1)], axis)
+    after = jnp.concatenate([_take(x, axis, 1, size), _take(x, axis, size - 1, size)], axis)
+    both = jnp.stack([x + to_last * (before - x), x + to_next * (after - x)], axis + 1)
+    return both.reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
+
+
+def _take(x: jax.Array, axis: int, start: int, stop: int) -> jax.Array:
+    return jax.lax.slice_in_dim(x, start, stop, axis=axis)
 
 
 def scaled(features: int, width: float) -> int:

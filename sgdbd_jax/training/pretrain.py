@@ -14,10 +14,11 @@ import numpy as np
 from sgdbd_jax.config import from_dict, to_dict
 from sgdbd_jax.data.batches import make_batch
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.models.layers import to_unit
 from sgdbd_jax.training.loop import Stage, run_stage
 from sgdbd_jax.training.parallel import parallelize
 from sgdbd_jax.training.state import FitState, init_net, make_optimiser
-from sgdbd_jax.training.step import classifier_loss, make_fit_step, mask_loss, to_unit
+from sgdbd_jax.training.step import classifier_loss, make_fit_step, mask_loss
 from sgdbd_jax.weights import load_weights, merge, reading_metadata, save_weights
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from sgdbd_jax.data.batches import make_batch
 from sgdbd_jax.data.sources import PhotoSet
 from sgdbd_jax.detector import Detector
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.models.layers import to_unit
 from sgdbd_jax.training.state import NetState
-from sgdbd_jax.training.step import to_unit
 from sgdbd_jax.validation import Detect, score_detector
 
 if TYPE_CHECKING:

@@ -24,16 +24,12 @@ from sgdbd_jax.losses import (
     discriminator_loss,
     mask_cross_entropy,
 )
+from sgdbd_jax.models.layers import to_unit
 from sgdbd_jax.training.parallel import Step, average
 from sgdbd_jax.training.state import FitState, NetState, Networks, TrainState, make_optimiser
 
 Metrics = dict[str, jax.Array]
 Batch = dict[str, jax.Array]
-
-
-def to_unit(photo: jax.Array) -> jax.Array:
-    """uint8 photos or masks to float32 in [0, 1]: the one place where batches are converted."""
-    return photo.astype(jnp.float32) / 255
 
 
 def make_game_step(config: Config, networks: Networks, axis: str | None = None) -> Step:

@@ -1,0 +1,118 @@
+"""Measures speed and memory: `python -m experiments.benchmark [--against torch] [--what PART,...] --out DIR`.
+
+Prints a table with the targets beside what was measured, and writes `benchmark.json`, `benchmark.png` and `growth.png`
+after each part, so that nothing is lost to a later one. All of it takes tens of minutes on a CPU, and wants the machine
+to itself. Exit code: 0; 1 if a part failed, though the others are done; 2 bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from experiments import command, compiled
+from sgdbd_jax.config import Config, replace
+from sgdbd_jax.errors import UserError
+from sgdbd_jax.presets import PRESETS
+
+PARTS = ("step", "predict", "data", "startup", "growth")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parses `argv`, measures, prints the table, and returns the exit code."""
+    options = _parser().parse_args(argv)
+    parts = options.what.split(",")
+    if unknown := [part for part in parts if part not in PARTS]:
+        raise UserError(f"--what: {unknown[0]!r} is none of {', '.join(PARTS)}")
+    for name in ("rounds", "photos", "names"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise UserError(f"--{name}: {getattr(options, name)} must be at least 1")
+    config, sides = _config(options), _numbers("sides", options.sides, multiple=16)
+    batches = _numbers("batches", options.batches) if options.batches else None
+    if options.against and importlib.util.find_spec("torch") is None:
+        raise UserError("--against torch: PyTorch is not installed; `pip install -e '.[benchmark]'` brings it")
+    compiled.keep()
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch needs some of a GPU's memory too
+
+    from tqdm import tqdm
+
+    from experiments.benchmark import measures, report
+    from experiments.benchmark.sides import TWINS, gpu
+
+    plan = measures.Plan(
+        config,
+        [name for name, way in TWINS.items() if options.against and (gpu() or "compile" not in way)],
+        options.rounds or 5,
+        options.rounds or 3,
+        sides,
+        batches or ([1, 8, 16, 64] if gpu() else [1, 8]),
+        options.photos,
+        options.names,
+    )
+    about = {"options": {name: str(value) for name, value in vars(options).items()}, "machine": report.machine()}
+    rows: list[report.Row] = []
+    if (load := os.getloadavg()[0]) > 0.5:
+        tqdm.write(f"warning: the machine is busy (load {load:.1f}): times, PyTorch's first, will mislead", sys.stderr)
+    report.write(options.out, about, rows)  # a folder that cannot be written is told at once
+    failed = []
+    for part in ("machine", *parts):
+        try:
+            for row in measures.PARTS[part](plan, rows):
+                rows.append(row)
+        except UserError as error:
+            failed.append(part)
+            tqdm.write(f"error: {error}", file=sys.stderr)
+        finally:
+            report.write(options.out, about, rows)
+    print(report.table(rows))
+    print(f"in {options.out}: benchmark.json and plots" + (f"; failed: {', '.join(failed)}" if failed else ""))
+    return 1 if failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.benchmark",
+        description="Times a training step, predictions, data, startup and growth, beside their targets.",
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for benchmark.json and plots")
+    parser.add_argument("--against", choices=["torch"], help="also time the same in PyTorch, in turn with ours")
+    parser.add_argument("--what", default=",".join(PARTS), metavar="PART,...", help=f"any of {','.join(PARTS)}; all")
+    parser.add_argument("--rounds", type=int, metavar="N", help="timed runs of each side; 5, and 3 of a step")
+    parser.add_argument("--preset", choices=list(PRESETS), default="release", help="networks and step; release")
+    parser.add_argument("--size", type=int, metavar="N", help="side in pixels of a step's crops; the preset's")
+    parser.add_argument("--batch", type=int, metavar="N", help="of a step; the preset's")
+    parser.add_argument("--sides", default="320,640", metavar="N,...", help="of predicted photos, in pixels; 320,640")
+    parser.add_argument("--batches", metavar="N,...", help="of predicted photos; 1,8, and on a GPU 16,64 too")
+    parser.add_argument("--photos", type=int, default=200, metavar="N", help="photos to decode; 200")
+    parser.add_argument("--names", type=int, default=100_000, metavar="N", help="names to index; 100000")
+    return parser
+
+
+def _config(options: argparse.Namespace) -> Config:
+    """The preset with the sizes asked for."""
+    changes: dict[str, Any] = {}
+    if options.size is not None:
+        changes |= dict.fromkeys(("crop", "photo_size", "classifier.input_size"), options.size)
+    if options.batch is not None:
+        changes["batch"] = options.batch
+    return replace(PRESETS[options.preset], changes)
+
+
+def _numbers(name: str, text: str, *, multiple: int = 1) -> list[int]:
+    """The numbers of a list with commas, growing, each once."""
+    try:
+        numbers = sorted({int(number) for number in text.split(",")})
+    except ValueError as error:
+        raise UserError(f"--{name}: {text!r} is not a list of numbers such as {multiple},{2 * multiple}") from error
+    for number in numbers:
+        if number < 1 or number % multiple:
+            raise UserError(f"--{name}: {number} is not a positive multiple of {multiple}")
+    return numbers
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,264 @@
+"""The game and the detector in PyTorch: what ours are timed against, and agree with number by number.
+
+Each comes in two ways:
+
+- "release", as the authors' program works: PyTorch's defaults; the classifier is read from disk at every step; all
+  parameters require gradients, so that those of frozen networks are computed and thrown away; each discriminator
+  judges the composites twice, for the generator's loss and for its own.
+- "best", as fast as plain PyTorch goes: channels_last, fused optimisers, cuDNN's fastest algorithms, BatchNorm folded
+  into convolutions where it is in evaluation, and nothing computed that is thrown away. Under `torch.compile`, which
+  does not split a backward pass, discriminators still judge twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from experiments.benchmark.torch_networks import Block, Classifier, Discriminator, Generator, fill, to_tree
+from sgdbd_jax.config import Config, GeneratorConfig, OptimiserConfig
+from sgdbd_jax.training.state import TrainState
+
+Way = Literal["release", "best"]
+Tree = Any
+
+# What sets the two ways apart -----------------------------------------------------------------------------------------
+
+
+def _ready(network: nn.Module, variables: Mapping[str, Tree], *, way: Way, device: str, compile: bool) -> nn.Module:
+    """Fills a network and brings it to where and how it runs."""
+    fill(network, variables)
+    if way == "best" and not network.training:
+        _fold_norms(network)
+    network.to(device)
+    network.to(memory_format=torch.channels_last if way == "best" else torch.contiguous_format)  # type: ignore[call-overload]
+    if compile:
+        network.compile(dynamic=False)  # for every size anew, as ours
+    return network
+
+
+def _photo(photo: np.ndarray, *, way: Way, device: str) -> Tensor:
+    """`[B, H, W, 3]` uint8 to `[B, 3, H, W]` float32 in [0, 1], channels_last, as the bytes lie, or contiguous."""
+    moved = torch.tensor(photo).to(device).permute(0, 3, 1, 2)
+    return (moved if way == "best" else moved.contiguous()).float() / 255
+
+
+def _backend(way: Way) -> contextlib.AbstractContextManager:
+    return torch.backends.cudnn.flags(enabled=True, benchmark=way == "best")
+
+
+def _fold_norms(network: nn.Module) -> None:
+    """Folds each BatchNorm that follows a convolution into it; others stay."""
+    for block in network.modules():
+        if isinstance(block, Block) and isinstance(block.layer, nn.Conv2d) and isinstance(block.norm, nn.BatchNorm2d):
+            block.layer, block.norm = fuse_conv_bn_eval(block.layer, block.norm), nn.Identity()
+
+
+@contextlib.contextmanager
+def _judging_for_generator(disc: nn.Module, *, frozen: bool) -> Iterator[None]:
+    """Keeps a discriminator's running statistics as they are; frozen, its parameters get no gradients either."""
+    norms = [layer for layer in disc.modules() if isinstance(layer, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.track_running_stats = False
+    disc.requires_grad_(not frozen)
+    try:
+        yield
+    finally:
+        disc.requires_grad_(True)
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+def make_optimiser(parameters: Iterable[nn.Parameter], config: OptimiserConfig, *, way: Way) -> torch.optim.Optimizer:
+    """What ours are in PyTorch: SGD with momentum, or Adam; one kernel over all parameters in the best way."""
+    fused = way == "best" or None
+    if config.name == "sgd":
+        return torch.optim.SGD(parameters, config.learning_rate, config.momentum, fused=fused)
+    return torch.optim.Adam(parameters, config.learning_rate, betas=(config.momentum, 0.999), fused=fused)
+
+
+# Game and detector ----------------------------------------------------------------------------------------------------
+
+
+class TorchGame:
+    """The game of `make_game_step`, with its networks, losses and updates.
+
+    BatchNorm's running variances alone differ: PyTorch takes the unbiased variance of a batch, ours is the biased.
+
+    Args:
+        config: the run's.
+        state: ours before its first step; momenta start at zero.
+        classifier_variables: ours; not read without the bilateral loss.
+        way: "release" or "best".
+        device: PyTorch's name of it.
+        compile: whether networks go through `torch.compile`.
+
+    Attributes:
+        networks: "generator", "disc_clear" and "disc_blur" as they play, "classifier" if there is a bilateral loss.
+        mask: M of the last step, `[B, 1, H, W]`.
+    """
+
+    mask: Tensor
+
+    def __init__(
+        self,
+        config: Config,
+        state: TrainState,
+        classifier_variables: Mapping[str, Tree],
+        *,
+        way: Way,
+        device: str = "cpu",
+        compile: bool = False,
+    ) -> None:
+        self._config, self._way, self._device = config, way, device
+        self._judges_once = way == "best" and not compile
+        sides = ("clear", "blur") if config.discriminators == "both" else (config.discriminators,)
+        self._discs = [f"disc_{side}" for side in sides]
+        self.networks: dict[str, nn.Module] = {"generator": Generator(config.generator)}
+        self.networks |= {name: Discriminator(config.discriminator) for name in self._discs}
+        self._optimisers = {}
+        for name, network in self.networks.items():
+            _ready(network, getattr(state, name).variables, way=way, device=device, compile=compile)
+            rule = config.generator_optimiser if name == "generator" else config.disc_optimiser
+            self._optimisers[name] = make_optimiser(network.parameters(), rule, way=way)
+        if config.bilateral_weight:
+            classifier = Classifier(config.classifier).eval().requires_grad_(way == "release")
+            _ready(classifier, classifier_variables, way=way, device=device, compile=compile)
+            self.networks["classifier"] = classifier
+        if config.bilateral_weight and way == "release":
+            folder = tempfile.TemporaryDirectory()
+            weakref.finalize(self, folder.cleanup)
+            self._file = Path(folder.name) / "classifier.pth"
+            torch.save(classifier.state_dict(), self._file)
+
+    def step(self, batch: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """One round: G's update, then those of D_c and D_b on the composites made before it.
+
+        Args:
+            batch: `source`, `clear`, `blurred` and, with a second draw, `clear_real`, `blurred_real`; each
+                `[B, H, W, 3]` uint8.
+
+        Returns:
+            The losses, by their names in our metrics.
+        """
+        with _backend(self._way):
+            losses = self._play({name: _photo(x, way=self._way, device=self._device) for name, x in batch.items()})
+        return dict(zip(losses, torch.stack(list(losses.values())).tolist()))
+
+    def _play(self, photos: dict[str, Tensor]) -> dict[str, Tensor]:
+        config, source, clear, blurred = self._config, photos["source"], photos["clear"], photos["blurred"]
+        real = {"disc_clear": photos.get("clear_real", clear), "disc_blur": photos.get("blurred_real", blurred)}
+        mask = torch.sigmoid(self.networks["generator"](source))
+        composites = {"disc_clear": paste(mask, source, clear), "disc_blur": paste(mask, blurred, source)}
+
+        terms, verdicts = {}, {}
+        for name in self._discs:
+            term, verdicts[name] = self._adversarial(self.networks[name], composites[name])
+            terms[name.replace("disc", "adversarial")] = term
+        if config.bilateral_weight:
+            terms["bilateral"] = config.bilateral_weight * self._bilateral(composites, real)
+        if config.coverage_weight:
+            lacking = F.relu(config.coverage_minimum - mask.mean((1, 2, 3))).mean()
+            terms["coverage_term"] = config.coverage_weight * lacking
+        if config.binarisation_weight:
+            terms["binarisation"] = config.binarisation_weight * torch.minimum(mask, 1 - mask).mean()
+        losses = {"generator_loss": torch.stack(list(terms.values())).sum(), **terms}
+        self._update("generator", losses["generator_loss"])
+
+        self.mask = mask = mask.detach()
+        for name in self._discs:
+            disc, shown = self.networks[name], real[name]
+            if config.paste_real:
+                shown = paste(mask, shown, clear if name == "disc_clear" else blurred)
+            fake = verdicts[name] if self._judges_once else disc(composites[name].detach())
+            loss = config.disc_weight * (-F.logsigmoid(disc(shown)).mean() - F.logsigmoid(-fake).mean())
+            self._update(name, loss)
+            losses[f"{name}_loss"] = loss
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def _adversarial(self, disc: nn.Module, composite: Tensor) -> tuple[Tensor, Tensor]:
+        """What a discriminator's verdict costs the generator, and the verdict."""
+        if not self._judges_once:
+            with _judging_for_generator(disc, frozen=self._way == "best"):
+                logits = disc(composite)
+            return self._cost(logits), logits
+        # Cut at the composite: D's half of the graph serves D's loss too, and G's half need not wait for that.
+        shown = composite.detach().requires_grad_()
+        logits = disc(shown)
+        cost = self._cost(logits)
+        (slope,) = torch.autograd.grad(cost, shown, retain_graph=True)
+        linear = (slope * composite).sum()
+        return linear + (cost - linear).detach(), logits  # the cost's value and its gradient
+
+    def _cost(self, logits: Tensor) -> Tensor:
+        saturating = self._config.adversarial_form == "saturating"
+        return self._config.eta * (F.logsigmoid(-logits) if saturating else -F.logsigmoid(logits)).mean()
+
+    def _bilateral(self, composites: dict[str, Tensor], real: dict[str, Tensor]) -> Tensor:
+        classifier = self.networks["classifier"]
+        if self._way == "release":
+            classifier.load_state_dict(torch.load(self._file, map_location=self._device, weights_only=True))
+            classifier.zero_grad()
+        distances = []
+        for name, composite in composites.items():
+            features, _ = classifier(composite)
+            with torch.set_grad_enabled(self._way == "release"):
+                wanted, _ = classifier(real[name])
+            distances.append((1 - F.cosine_similarity(features, wanted)).mean())
+        return torch.stack(distances).sum()
+
+    def _update(self, name: str, loss: Tensor) -> None:
+        self._optimisers[name].zero_grad()
+        # The release lets gradients flow into every network on their way, and throws those of the others away.
+        loss.backward(inputs=None if self._way == "release" else list(self.networks[name].parameters()))
+        self._optimisers[name].step()
+
+    def gradients(self, name: str) -> Tree:
+        """The last step's gradients of "generator", "disc_clear" or "disc_blur", as our `params`."""
+        return to_tree((key, value.grad) for key, value in self.networks[name].named_parameters())["params"]
+
+    def variables(self, name: str) -> dict[str, Tree]:
+        """The same network's parameters and BatchNorm statistics, as our variables."""
+        tensors = self.networks[name].state_dict().items()
+        return to_tree((key, value) for key, value in tensors if not key.endswith("num_batches_tracked"))
+
+
+def paste(mask: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
+    """`mask * inside + (1 - mask) * outside`."""
+    return outside + mask * (inside - outside)
+
+
+class TorchDetector:
+    """The generator in evaluation; in the best way with BatchNorm folded into its convolutions.
+
+    Args: as those of `TorchGame`, and the generator's own config and variables.
+    """
+
+    def __init__(
+        self,
+        config: GeneratorConfig,
+        variables: Mapping[str, Tree],
+        *,
+        way: Way,
+        device: str = "cpu",
+        compile: bool = False,
+    ) -> None:
+        self._way, self._device = way, device
+        self._generator = _ready(Generator(config).eval(), variables, way=way, device=device, compile=compile)
+
+    @torch.inference_mode()
+    def __call__(self, photos: np.ndarray) -> np.ndarray:
+        """Masks, `[B, H, W]` float32 in [0, 1], of photos, `[B, H, W, 3]` uint8, sides multiples of 16."""
+        with _backend(self._way):
+            logits = self._generator(_photo(photos, way=self._way, device=self._device))
+        return torch.sigmoid(logits[:, 0]).cpu().numpy()

@@ -1,0 +1,219 @@
+"""The benchmark: its clock, its arithmetic, and the whole command on networks that take milliseconds."""
+
+import json
+import math
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_game
+from PIL import Image
+
+from experiments.benchmark import __main__ as benchmark
+from experiments.benchmark import measures, memory, report, sides, timing
+from sgdbd_jax.config import replace
+from sgdbd_jax.errors import UserError
+from sgdbd_jax.models.convolution import convolve
+from sgdbd_jax.presets import DEMO, PRESETS, RELEASE
+
+SIZE = 16
+FIELDS = {
+    "generator.width": 0.05,
+    "classifier.width": 0.05,
+    "discriminator.channels": (4, 4, 4),
+    "discriminator.strides": (1, 2, 2),
+    "crop": SIZE,
+    "photo_size": SIZE,
+    "batch": 4,
+}
+TINY = replace(DEMO, FIELDS)
+MEMORY = {sides.OURS: {"before": 10**9, "peak": 3 * 10**9}, "torch": {"before": 10**9, "peak": 2 * 10**9}}
+
+
+def test_sides_are_timed_in_turn_and_warm_up_is_not_counted():
+    now, calls = [0.0], []
+
+    def side(name, *takes):
+        takes = iter(takes)
+
+        def run():
+            calls.append(name)
+            now[0] += next(takes)
+
+        return run
+
+    a, b = side("a", 100.0, 1.0, 9.0, 2.0), side("b", 50.0, 4.0, 4.0, 6.0)
+    seconds = timing.in_turn({"a": a, "b": b}, 3, clock=lambda: now[0])
+    assert "".join(calls) == "abababab"
+    assert seconds == {"a": [1.0, 9.0, 2.0], "b": [4.0, 4.0, 6.0]}
+    assert timing.ratio(seconds["a"], seconds["b"]) == 2.0  # a takes 2 s, b 4: a is twice as fast
+
+
+def test_a_line_is_found_and_what_departs_from_it_is_told():
+    line = timing.fit_line([1, 2, 4], [3.5, 4.0, 5.0])
+    assert (line.fixed, line.slope, line.r_squared) == pytest.approx((3.0, 0.5, 1.0))
+    assert line.departure < 1e-9
+    bent = timing.fit_line([0, 1, 2], [1.0, 1.0, 4.0])  # the line 0.5 + 1.5 x; half a second off, or one
+    assert (bent.fixed, bent.slope, bent.r_squared, bent.departure) == pytest.approx((0.5, 1.5, 0.75, 1.0))
+
+
+def test_a_rate_is_of_the_multiplications_and_additions_of_a_matrix_product():
+    assert 20 < timing.matrix_rate(lambda: time.sleep(0.05), 1000) <= 40  # 1000^3 of each in 0.05 s
+    assert timing.jax_matrix_rate(512) > 1
+
+
+def test_peak_memory_sees_what_a_call_holds_and_forgets_what_others_held():
+    def holding(megabytes):
+        return lambda: np.ones(megabytes * 10**6, np.uint8)
+
+    timing.peak_memory(holding(400))
+    before = timing.resident_memory()
+    assert timing.peak_memory(holding(200)) - before == pytest.approx(200e6, rel=0.1)
+
+
+def test_a_step_s_memory_holds_its_variables_and_comes_from_a_process_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    ballast = np.ones(10**9, np.uint8)
+    plainer = {"bilateral_weight": 0.0, "generator.trunk_norm": False, "generator.decoder_norm": False}
+    measured = memory.step_memory(sides.OURS, replace(TINY, plainer))
+    assert 50e6 < measured["before"] < measured["peak"] < ballast.nbytes
+
+
+def test_a_process_that_cannot_measure_memory_is_told(monkeypatch):
+    monkeypatch.setattr(memory.sys, "executable", "false")
+    with pytest.raises(UserError, match=r"peak memory: the process that measures ours ended with code 1"):
+        memory.step_memory(sides.OURS, TINY)
+
+
+@pytest.mark.parametrize(
+    ("value", "limits", "target", "met"),
+    [
+        (1.5, {"at_least": 1.5}, "at least 1.5", True),
+        (1.4, {"at_least": 1.5}, "at least 1.5", False),
+        (4.0, {"at_most": 4}, "at most 4", True),
+        (1.0, {"at_most": 0}, "at most 0", False),
+        (None, {"at_most": 4}, "at most 4", None),
+        (1.0, {}, "", None),
+    ],
+)
+def test_a_target_is_met_or_not(value, limits, target, met):
+    row = report.Row("step", "x", value, "s", **limits)
+    assert (row.target, row.met) == (target, met)
+
+
+def test_targets_are_for_the_release_alone():
+    plan = measures.Plan(RELEASE, [], 1, 1, [320], [1], 1, 1)
+    assert plan.target(1.5) == 1.5
+    assert measures.Plan(TINY, [], 1, 1, [320], [1], 1, 1).target(1.5) is None
+
+
+def test_operations_are_those_of_plain_convolutions():
+    x, kernel = np.ones((1, 8, 8, 3)), np.ones((3, 3, 3, 5))
+    assert sides.count_operations(convolve, x, kernel) == 2 * 3 * 5 * 22**2  # 8 times 3 taps a side, 2 of them outside
+    # Each derivative counts as much again, and none is in a loop, of which only one turn would count.
+    large, kernel = np.ones((4, 64, 64, 16)), np.ones((3, 3, 16, 16))
+    forward = 4 * 2 * 16 * 16 * 190**2
+    gradients = jax.grad(lambda x, kernel: jnp.square(convolve(x, kernel)).sum(), argnums=(0, 1))
+    assert sides.count_operations(gradients, large, kernel) == pytest.approx(3 * forward, rel=0.01)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Calls the command on tiny networks; gives its exit code and the rows that it wrote."""
+    monkeypatch.setitem(PRESETS, "demo", TINY)
+    monkeypatch.setattr(measures, "CPU_MATRIX", 64)
+    monkeypatch.setattr(measures, "step_memory", lambda who, config: MEMORY[who.split()[0]])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def call(what, *more):
+        sizes = ["--preset", "demo", "--rounds", "2", "--sides", "32,48", "--batches", "1,2"]
+        counts = ["--photos", "8", "--names", "50"]
+        out = tmp_path / "out"
+        code = benchmark.main(["--out", str(out), "--what", what, *sizes, *counts, *more])
+        told = json.loads((out / "benchmark.json").read_text())
+        return code, {f"{row['part']}: {row['what']}": row for row in told["rows"]}
+
+    return call
+
+
+def is_png(path):
+    with Image.open(path) as image:
+        return image.format == "PNG" and min(image.size) > 300
+
+
+def test_the_whole_command(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sides.Networks, "of", lambda config, axis_name=None: tiny_game.networks(axis_name))
+    monkeypatch.setattr(measures.Detecting, "ours", lambda self, side: lambda photos: time.sleep(photos.size / 1e6))
+    monkeypatch.setattr(measures, "COMMANDS", ("predict",))
+    code, rows = run("step,predict,data,growth")
+    assert code == 0
+    assert len(rows["step: ours, 16x16, batch 4"]["runs"]) == 2
+    assert rows["step: peak memory, ours"]["value"] == 3.0
+    assert rows["predict: ours, 48x48, batch 2"]["value"] == pytest.approx(2 * 48 * 48 * 3 / 1e6, rel=0.5)
+    assert rows["data: our step over that, blurred photos from a folder"]["at_least"] == 20
+    assert rows["data: indexing 50 names"]["met"]
+    assert rows["growth: predict, R² of the line"]["value"] > 0.8
+    assert rows["growth: step, 16x16, batch 4"]["value"] > 0
+    assert all(math.isfinite(row["value"]) for row in rows.values() if row["value"] is not None)
+    assert all(is_png(tmp_path / "out" / name) for name in ("benchmark.png", "growth.png"))
+    told = capsys.readouterr().out.splitlines()
+    (gpu,) = (line for line in told if "share of bfloat16 products" in line)
+    assert " ".join(gpu.split()) == "predict on a GPU: share of bfloat16 products not measured at least 40 no GPU"
+
+
+def test_a_second_process_compiles_nothing_again(run):
+    code, rows = run("startup")
+    assert code == 0
+    assert rows["startup: programs that the first run compiled"]["value"] > 0
+    assert rows["startup: programs that the second run compiled"]["met"]
+    assert rows["startup: import sgdbd_jax"]["value"] < rows["startup: predict one photo, second run"]["value"]
+
+
+def test_a_part_that_fails_costs_no_finished_work(run, monkeypatch, capsys):
+    def fail(plan, known):
+        yield report.Row("predict", "done before", 1.0, "s")
+        raise UserError("no memory left")
+
+    monkeypatch.setitem(measures.PARTS, "predict", fail)
+    code, rows = run("predict,data")
+    assert code == 1
+    assert rows["predict: done before"]["value"] == 1.0
+    assert "data: indexing 50 names" in rows
+    told = capsys.readouterr()
+    assert "error: no memory left" in told.err
+    assert "failed: predict" in told.out
+
+
+def test_against_torch_both_ways_predict_and_play_the_same_game(run):
+    pytest.importorskip("torch")
+    code, rows = run("predict", "--against", "torch", "--sides", "48", "--batches", "1")
+    assert code == 0
+    ours, best = (rows[f"predict: {who}, 48x48, batch 1"]["value"] for who in ("ours", "torch best"))
+    assert rows["predict: ours against torch best, 48x48, batch 1"]["value"] == pytest.approx(best / ours)
+    game = sides.Game.of(TINY)
+    first, second = (game.torch_step(twin)() for twin in ("torch release", "torch best"))
+    assert first == pytest.approx(second, rel=1e-3)
+
+
+def test_without_torch_its_extra_is_named(run, monkeypatch):
+    monkeypatch.setattr(benchmark.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"--against torch: .*pip install -e '\.\[benchmark\]'"):
+        run("predict", "--against", "torch")
+
+
+@pytest.mark.parametrize(
+    ("what", "options", "message"),
+    [
+        ("step,speed", [], r"--what: 'speed' is none of step, predict, data, startup, growth"),
+        ("step", ["--rounds", "0"], r"--rounds: 0 must be at least 1"),
+        ("step", ["--names", "-1"], r"--names: -1 must be at least 1"),
+        ("predict", ["--sides", "32,40"], r"--sides: 40 is not a positive multiple of 16"),
+        ("predict", ["--batches", "one"], r"--batches: 'one' is not a list of numbers such as 1,2"),
+        ("step", ["--size", "40"], r"crop: 40 must be a positive multiple of 16"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(run, what, options, message):
+    with pytest.raises(UserError, match=message):
+        run(what, *options)
