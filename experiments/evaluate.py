@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import command, compiled
+from experiments import allocator, command, compiled
 from sgdbd_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -265,4 +265,5 @@ def _table(result: dict, label: str) -> str:
 
 
 if __name__ == "__main__":
+    allocator.keep()
     command.run(main)

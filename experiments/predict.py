@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import command, compiled
+from experiments import allocator, command, compiled
 from sgdbd_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -148,4 +148,5 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
+    allocator.keep()
     command.run(main)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Mapping
@@ -38,8 +39,8 @@ class Detector:
         if work_size != "native" and (isinstance(work_size, str) or not 1 <= work_size <= LARGEST):
             raise UserError(f"work_size: {work_size!r} must be a number of pixels, from 1 to {LARGEST}, or 'native'")
         self._side = work_size if isinstance(work_size, int) else None
-        self._config, folded = fold_norms(config, variables)
-        self._variables = jax.device_put(folded)
+        self._config = dataclasses.replace(config, trunk_norm=False, decoder_norm=False)
+        self._variables = jax.device_put(fold_norms(variables))
 
     @classmethod
     def load(cls, weights: str | os.PathLike, *, work_size: int | str = 320) -> Detector:

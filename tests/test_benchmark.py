@@ -22,6 +22,7 @@ SIZE = 16
 FIELDS = {
     "generator.width": 0.05,
     "classifier.width": 0.05,
+    "classifier.norm": False,  # as in the tiny game
     "discriminator.channels": (4, 4, 4),
     "discriminator.strides": (1, 2, 2),
     "crop": SIZE,

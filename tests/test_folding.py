@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from tiny_generators import CONFIG, random_variables
 
+from sgdbd_jax.config import ClassifierConfig
+from sgdbd_jax.models.classifier import Classifier
 from sgdbd_jax.models.folding import fold_norms
 from sgdbd_jax.models.generator import Generator
 
@@ -21,23 +23,31 @@ def masks(config, variables):
 def test_masks_are_those_of_the_generator_with_its_norms(merge):
     config = dataclasses.replace(CONFIG, skip_norm=True, merge=merge)
     variables = random_variables(config)
-    folded = fold_norms(config, variables)
     expected = masks(config, variables)
     assert expected.std() > 0.01  # so that agreement says something
-    np.testing.assert_allclose(masks(*folded), expected, atol=1e-5)
+    folded = dataclasses.replace(config, trunk_norm=False, decoder_norm=False)
+    np.testing.assert_allclose(masks(folded, fold_norms(variables)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("head", ["pool", "flatten"])
+def test_features_are_those_of_the_classifier_with_its_norms(head):
+    config = ClassifierConfig(width=0.05, norm=True, head=head, input_size=32)
+    photo = PHOTO[:, :, :32]
+    shapes = jax.eval_shape(lambda: Classifier(config).init(jax.random.key(0), photo, train=False))
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(lambda leaf: rng.uniform(0.2, 1, leaf.shape).astype(np.float32), shapes)
+    folded = dataclasses.replace(config, norm=False)
+    expected = Classifier(config).apply(variables, photo, train=False)
+    found = Classifier(folded).apply(fold_norms(variables), photo, train=False)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), found, expected)
 
 
 def test_only_the_norms_of_skips_are_left():
-    config, variables = fold_norms(CONFIG, random_variables())
-    assert not config.trunk_norm and not config.decoder_norm and not variables["batch_stats"]
-    with_skips = dataclasses.replace(CONFIG, skip_norm=True)
-    config, variables = fold_norms(with_skips, random_variables(with_skips))
-    assert config.skip_norm and set(variables["batch_stats"]) == {"skip1_norm", "skip2_norm", "skip3_norm", "skip4_norm"}
+    assert not fold_norms(random_variables())["batch_stats"]
+    variables = fold_norms(random_variables(dataclasses.replace(CONFIG, skip_norm=True)))
+    assert set(variables["batch_stats"]) == {"skip1_norm", "skip2_norm", "skip3_norm", "skip4_norm"}
 
 
-def test_a_generator_without_norms_stays_as_it_is():
-    plain = dataclasses.replace(CONFIG, trunk_norm=False, decoder_norm=False)
-    given = random_variables(plain)
-    config, variables = fold_norms(plain, given)
-    assert config == plain
-    jax.tree.map(np.testing.assert_array_equal, variables["params"], given["params"])
+def test_variables_without_norms_stay_as_they_are():
+    given = random_variables(dataclasses.replace(CONFIG, trunk_norm=False, decoder_norm=False))
+    jax.tree.map(np.testing.assert_array_equal, fold_norms(given)["params"], given["params"])

@@ -19,6 +19,7 @@ CONFIG: Config = replace(
         "crop": SIZE,
         "photo_size": SIZE,
         "batch": 4,
+        "classifier.norm": False,  # as the one below
         "eta": 0.5,
         "second_draw": False,
         "binarisation_weight": 0.0,

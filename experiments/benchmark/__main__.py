@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from experiments import command, compiled
+from experiments import allocator, command, compiled
 from sgdbd_jax.config import Config, replace
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.presets import PRESETS
@@ -115,4 +115,5 @@ def _numbers(name: str, text: str, *, multiple: int = 1) -> list[int]:
 
 
 if __name__ == "__main__":
+    allocator.keep()
     command.run(main)

@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 
-from experiments import command, compiled
+from experiments import allocator, command, compiled
 from sgdbd_jax.config import Config, from_dict, to_dict
 from sgdbd_jax.errors import UserError
 
@@ -53,4 +53,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    allocator.keep()
     command.run(main)

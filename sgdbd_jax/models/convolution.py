@@ -3,8 +3,8 @@
 On CPUs, XLA computes every 3x3 convolution from its nine taps, its weight gradient several times slower than that, and
 the input gradient of a strided one on a map that is three quarters zeros. Here they become convolutions over rows with
 a third to a half fewer multiplications (Winograd's F(m, 3), as in Lavin and Gray 2016, in one dimension), matrix
-products over patches, and convolutions without stride. `tile` and `blocked` say where each pays, as measured. On GPUs,
-whose library chooses for itself, everything is XLA's.
+products over patches, and convolutions without stride, each where it pays, as measured. On GPUs, whose library chooses
+for itself, everything is XLA's.
 """
 
 import contextlib
@@ -79,12 +79,6 @@ def tile(x: tuple[int, ...], kernel: tuple[int, ...], stride: int) -> int:
     return 4 if batch * height * width >= 64 * 64 else 2  # the larger tile has more filters to make
 
 
-def blocked(x: tuple[int, ...], stride: int) -> bool:
-    """Whether the weight gradient is faster by `weight_gradient` than by XLA on a CPU, as on large maps."""
-    _, height, width, channels = x
-    return channels >= 16 and height * width >= 32 * 32 * stride**2
-
-
 def by_taps(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     """`convolve` as XLA has it; here the kernel may also be `[1, 3, C, K]`."""
     pads = [(size // 2, size // 2) for size in kernel.shape[:2]]
@@ -92,6 +86,8 @@ def by_taps(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
 
 
 def _forward_only(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    if kernel.shape[0] == 3 and stride == 2 and x.shape[-1] >= 128:
+        return by_parity(x, kernel)
     outputs = tile(x.shape, kernel.shape, stride)
     return winograd(x, kernel, outputs) if outputs else by_taps(x, kernel, stride)
 
@@ -113,14 +109,38 @@ def _backward(stride: int, saved: tuple[jax.Array, jax.Array], grad: jax.Array) 
         (grad_x,) = jax.linear_transpose(lambda x: by_taps(x, kernel, stride), x)(grad)
 
     outputs = tile(x.shape, kernel.shape, stride)
-    if outputs or blocked(x.shape, stride):
-        grad_kernel = weight_gradient(x, grad, kernel.shape[0], stride, outputs)
-    else:
-        (grad_kernel,) = jax.linear_transpose(lambda kernel: by_taps(x, kernel, stride), kernel)(grad)
-    return grad_x, grad_kernel
+    return grad_x, weight_gradient(x, grad, kernel.shape[0], stride, outputs)
 
 
 _convolve.defvjp(_forward, _backward)
+
+
+def by_parity(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The 3x3 convolution of stride 2 as one without stride for each parity of row and column.
+
+    An output has its middle tap on an even pixel, its first and last on odd ones.
+
+    Args:
+        x: `[B, H, W, C]` float.
+        kernel: `[3, 3, C, K]` float.
+
+    Returns:
+        `[B, ceil(H / 2), ceil(W / 2), K]` float.
+    """
+    x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))
+    taps = (slice(1, 2), slice(None, None, 2))
+    parts = [
+        lax.conv_general_dilated(
+            x[:, row::2, column::2],
+            kernel[taps[row], taps[column]],
+            (1, 1),
+            ((row, 0), (column, 0)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        for row in (0, 1)
+        for column in (0, 1)
+    ]
+    return sum(parts[1:], start=parts[0])
 
 
 def winograd(x: jax.Array, kernel: jax.Array, outputs: int) -> jax.Array:
@@ -158,10 +178,12 @@ def _transformed(x: jax.Array, outputs: int) -> list[jax.Array]:
 
 def _combine(matrix: np.ndarray, parts: list[jax.Array]) -> list[jax.Array]:
     """A product with a small matrix of mostly zeros and ones, written out."""
-    return [
-        sum((part if weight == 1 else float(weight) * part for weight, part in zip(row, parts) if weight), start=0.0)
-        for row in matrix
-    ]
+
+    def total(row: np.ndarray) -> jax.Array:
+        terms = [part if weight == 1 else float(weight) * part for weight, part in zip(row, parts) if weight]
+        return sum(terms[1:], start=terms[0])
+
+    return [total(row) for row in matrix]
 
 
 def weight_gradient(x: jax.Array, grad: jax.Array, size: int, stride: int, outputs: int) -> jax.Array:

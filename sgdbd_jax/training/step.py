@@ -6,6 +6,7 @@ uint8 photos, metrics are scalars.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -18,12 +19,14 @@ from sgdbd_jax.composite import composites, paste
 from sgdbd_jax.config import Config
 from sgdbd_jax.losses import (
     adversarial_loss,
-    bilateral_loss,
     binarisation_loss,
     coverage_loss,
     discriminator_loss,
+    feature_distance,
     mask_cross_entropy,
 )
+from sgdbd_jax.models.classifier import Classifier
+from sgdbd_jax.models.folding import fold_norms
 from sgdbd_jax.models.layers import to_unit
 from sgdbd_jax.training.parallel import Step, average
 from sgdbd_jax.training.state import FitState, NetState, Networks, TrainState, make_optimiser
@@ -37,78 +40,106 @@ def make_game_step(config: Config, networks: Networks, axis: str | None = None) 
 
     The step takes a TrainState, the classifier's variables, and a batch of `source`, `clear`, `blurred` (and, with a
     second draw, `clear_real`, `blurred_real`), each `[B, H, W, 3]` uint8. G runs forward once; each D's forward on its
-    composites serves both G's loss and its own (the compiler shares it: the arguments are the same).
+    composites serves both G's loss and its own. What judges the composites does so in a loop, one after the other, and
+    gives its derivative by them at once: the memory of one judge serves all.
     """
-    generator_optimiser, disc_optimiser = (
-        make_optimiser(config.generator_optimiser),
-        make_optimiser(config.disc_optimiser),
-    )
-    play_clear, play_blur = config.discriminators != "blur", config.discriminators != "clear"
+    optimisers = {
+        "generator": make_optimiser(config.generator_optimiser),
+        "disc_clear": make_optimiser(config.disc_optimiser),
+        "disc_blur": make_optimiser(config.disc_optimiser),
+    }
+    sides = [side for side in ("clear", "blur") if config.discriminators in (side, "both")]
+    frozen = networks.classifier
+    if config.classifier.norm:  # it never changes, so its BatchNorms are a part of its kernels
+        frozen = Classifier(dataclasses.replace(config.classifier, norm=False))
 
-    def judge(disc: NetState, params: Any, photo: jax.Array, stats: Any = None) -> tuple[jax.Array, Any]:
-        variables = {"params": params, "batch_stats": disc.batch_stats if stats is None else stats}
-        logits, new = networks.discriminator.apply(variables, photo, train=True, mutable=["batch_stats"])
-        return logits, new.get("batch_stats", {})
-
-    def generator_loss(params: Any, state: TrainState, classifier: Any, photos: Batch) -> tuple[jax.Array, Any]:
+    def make_composites(params: Any, state: TrainState, photos: Batch) -> tuple[tuple[jax.Array, jax.Array], Any]:
         variables = {"params": params, "batch_stats": state.generator.batch_stats}
         logits, new = networks.generator.apply(variables, photos["source"], train=True, mutable=["batch_stats"])
         mask = jax.nn.sigmoid(logits)
-        composite_clear, composite_blur = composites(mask, photos["source"], photos["clear"], photos["blurred"])
+        pair = composites(mask, photos["source"], photos["clear"], photos["blurred"])
+        return (mask, jnp.stack(pair)), new.get("batch_stats", {})
+
+    def mask_terms(mask: jax.Array) -> tuple[jax.Array, Metrics]:
         terms = {}
-        if play_clear:
-            fake, _ = judge(state.disc_clear, state.disc_clear.params, composite_clear)
-            terms["adversarial_clear"] = config.eta * adversarial_loss(fake, form=config.adversarial_form)
-        if play_blur:
-            fake, _ = judge(state.disc_blur, state.disc_blur.params, composite_blur)
-            terms["adversarial_blur"] = config.eta * adversarial_loss(fake, form=config.adversarial_form)
-        if config.bilateral_weight:
-            features = (
-                networks.classifier.apply(classifier, photo, train=False)[0]
-                for photo in (composite_clear, photos["clear_real"], composite_blur, photos["blurred_real"])
-            )
-            terms["bilateral"] = config.bilateral_weight * bilateral_loss(*features)
         if config.coverage_weight:
             terms["coverage_term"] = config.coverage_weight * coverage_loss(mask, minimum=config.coverage_minimum)
         if config.binarisation_weight:
             terms["binarisation"] = config.binarisation_weight * binarisation_loss(mask)
-        loss = sum(terms.values(), jnp.zeros(()))
-        return loss, (mask, composite_clear, composite_blur, new.get("batch_stats", {}), terms)
+        return sum(terms.values(), jnp.zeros(())), terms
 
-    def disc_loss(params: Any, disc: NetState, real: jax.Array, fake: jax.Array) -> tuple[jax.Array, Any]:
-        # Two calls, as in the release: real and fake photos each have their own batch statistics.
-        fake_logits, stats = judge(disc, params, fake)
-        real_logits, stats = judge(disc, params, real, stats)
-        loss = config.disc_weight * discriminator_loss(real_logits, fake_logits)
-        return loss, (stats, (real_logits > 0).mean(), (fake_logits < 0).mean())
+    def judge(params: Any, batch_stats: Any, photo: jax.Array) -> tuple[jax.Array, Any]:
+        variables = {"params": params, "batch_stats": batch_stats}
+        logits, new = networks.discriminator.apply(variables, photo, train=True, mutable=["batch_stats"])
+        return logits, new.get("batch_stats", {})
+
+    def fooling(logits: jax.Array) -> jax.Array:
+        return config.eta * adversarial_loss(logits, form=config.adversarial_form)
+
+    def telling(real: jax.Array, fake: jax.Array) -> jax.Array:
+        return config.disc_weight * discriminator_loss(real, fake)
+
+    def play(game: tuple[Any, Any, jax.Array, jax.Array]) -> dict[str, Any]:
+        """One discriminator: what it costs G, and its own gradient. Real and fake each have their batch statistics."""
+        params, stats, real, fake = game
+        on_fake, fake_pullback, stats = jax.vjp(lambda p, x: judge(p, stats, x), params, fake, has_aux=True)
+        on_real, real_pullback, stats = jax.vjp(lambda p: judge(p, stats, real), params, has_aux=True)
+        adversarial, slope = jax.value_and_grad(fooling)(on_fake)
+        loss, (real_slope, fake_slope) = jax.value_and_grad(telling, argnums=(0, 1))(on_real, on_fake)
+        grads = jax.tree.map(jnp.add, real_pullback(real_slope)[0], fake_pullback(fake_slope)[0])
+        accuracy = ((on_real > 0).mean() + (on_fake < 0).mean()) / 2
+        return {
+            "adversarial": adversarial,
+            "by_fake": fake_pullback(slope)[1],
+            "update": (grads, stats),
+            "metrics": {"loss": loss, "accuracy": accuracy},
+        }
 
     def step(state: TrainState, classifier: Any, batch: Batch) -> tuple[TrainState, Metrics]:
         photos = jax.tree.map(to_unit, batch)
         photos = {"clear_real": photos["clear"], "blurred_real": photos["blurred"], **photos}
+        draws = [(photos["clear_real"], photos["clear"]), (photos["blurred_real"], photos["blurred"])]
 
-        (loss, aux), grads = jax.value_and_grad(generator_loss, has_aux=True)(
-            state.generator.params, state, classifier, photos
+        (mask, fakes), pullback, stats = jax.vjp(
+            lambda params: make_composites(params, state, photos), state.generator.params, has_aux=True
         )
-        mask, composite_clear, composite_blur, stats, terms = jax.lax.stop_gradient(aux)
-        updates = {"generator": (grads, stats)}
-        metrics: Metrics = {"generator_loss": loss, **terms, **describe_mask(mask)}
+        (loss, terms), by_mask = jax.value_and_grad(mask_terms, has_aux=True)(mask)
+        by_fakes = jnp.zeros_like(fakes)
+        metrics: Metrics = {}
 
-        games = []
-        if play_clear:
-            games.append(("disc_clear", state.disc_clear, photos["clear_real"], composite_clear))
-        if play_blur:
-            games.append(("disc_blur", state.disc_blur, photos["blurred_real"], composite_blur))
-        for name, disc, real, fake in games:
-            if config.paste_real:
-                real = paste(mask, real, photos["clear" if name == "disc_clear" else "blurred"])
-            (loss, (stats, on_real, on_fake)), grads = jax.value_and_grad(disc_loss, has_aux=True)(
-                disc.params, disc, real, fake
-            )
-            updates[name] = (grads, stats)
-            metrics |= {f"{name}_loss": loss, f"{name}_accuracy": (on_real + on_fake) / 2}
+        if config.bilateral_weight:
+            folded = fold_norms(classifier) if config.classifier.norm else classifier
+
+            def distance(pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+                real = frozen.apply(folded, pair[1], train=False)[0]
+                return jax.value_and_grad(
+                    lambda fake: (
+                        config.bilateral_weight * feature_distance(frozen.apply(folded, fake, train=False)[0], real)
+                    )
+                )(pair[0])
+
+            distances, by_classifier = jax.lax.map(distance, (fakes, jnp.stack([real for real, _ in draws])))
+            terms["bilateral"] = distances.sum()  # Eq. 5
+            by_fakes += by_classifier
+
+        numbers = [("clear", "blur").index(side) for side in sides]
+        discs = [getattr(state, f"disc_{side}") for side in sides]
+        reals = [paste(mask, *draws[number]) if config.paste_real else draws[number][0] for number in numbers]
+        games = [(disc.params, disc.batch_stats, real, fakes[n]) for disc, real, n in zip(discs, reals, numbers)]
+        played = jax.lax.map(play, jax.tree.map(lambda *leaves: jnp.stack(leaves), *games))
+        updates = {}
+        for at, (side, number) in enumerate(zip(sides, numbers)):
+            one = jax.tree.map(lambda leaf: leaf[at], played)  # noqa: B023
+            terms[f"adversarial_{side}"] = one["adversarial"]
+            by_fakes = by_fakes.at[number].add(one["by_fake"])
+            updates[f"disc_{side}"] = one["update"]
+            metrics |= {f"disc_{side}_{name}": value for name, value in one["metrics"].items()}
+
+        loss = sum(terms.values(), jnp.zeros(()))
+        updates["generator"] = (pullback((by_mask, by_fakes))[0], stats)
+        metrics |= {"generator_loss": loss, **terms, **describe_mask(mask)}
 
         updates, metrics = average((updates, metrics), axis)
-        optimisers = {"generator": generator_optimiser, "disc_clear": disc_optimiser, "disc_blur": disc_optimiser}
         nets = {name: update(getattr(state, name), optimisers[name], *new) for name, new in updates.items()}
         metrics |= {f"{name}_grad_norm": optax.tree.norm(grads) for name, (grads, _) in updates.items()}
         metrics["coverage_spread"] = spread(metrics.pop("coverage_square"), metrics["coverage"])
