@@ -15,7 +15,7 @@ import numpy as np
 from sgdbd_jax.config import GeneratorConfig, from_dict
 from sgdbd_jax.data.photos import resize_mask, resize_photo
 from sgdbd_jax.errors import UserError
-from sgdbd_jax.models.folding import fold_norms
+from sgdbd_jax.models.folding import fold_norms, with_taps
 from sgdbd_jax.models.generator import MULTIPLE, Generator
 from sgdbd_jax.models.layers import to_unit
 from sgdbd_jax.weights import load_weights, merge, reading_metadata
@@ -40,7 +40,8 @@ class Detector:
             raise UserError(f"work_size: {work_size!r} must be a number of pixels, from 1 to {LARGEST}, or 'native'")
         self._side = work_size if isinstance(work_size, int) else None
         self._config = dataclasses.replace(config, trunk_norm=False, decoder_norm=False)
-        self._variables = jax.device_put(fold_norms(variables))
+        folded = fold_norms(variables)
+        self._variables = jax.device_put(with_taps(folded) if jax.default_backend() == "cpu" else folded)
 
     @classmethod
     def load(cls, weights: str | os.PathLike, *, work_size: int | str = 320) -> Detector:

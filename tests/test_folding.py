@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from tiny_generators import CONFIG, random_variables
 
-from sgdbd_jax.config import ClassifierConfig
+from sgdbd_jax.config import ClassifierConfig, GeneratorConfig
 from sgdbd_jax.models.classifier import Classifier
-from sgdbd_jax.models.folding import fold_norms
+from sgdbd_jax.models.folding import fold_norms, with_taps
 from sgdbd_jax.models.generator import Generator
 
 PHOTO = np.random.default_rng(1).random((2, 32, 48, 3), np.float32)
@@ -51,3 +51,19 @@ def test_only_the_norms_of_skips_are_left():
 def test_variables_without_norms_stay_as_they_are():
     given = random_variables(dataclasses.replace(CONFIG, trunk_norm=False, decoder_norm=False))
     jax.tree.map(np.testing.assert_array_equal, fold_norms(given)["params"], given["params"])
+
+
+def test_filters_worked_out_beforehand_give_the_same_masks():
+    config = GeneratorConfig(width=0.25)  # 128 channels in its deepest blocks
+    photo, shapes = PHOTO[:1], jax.eval_shape(lambda: Generator(config).init(jax.random.key(0), PHOTO, train=False))
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(
+        lambda leaf: rng.normal(0, (2 / max(np.prod(leaf.shape[:-1]), 1)) ** 0.5, leaf.shape).astype(np.float32), shapes
+    )
+    prepared = with_taps(variables)
+    assert prepared["taps"]["trunk"]["conv5_1"]["taps"].shape == (6, 3, 128, 128)
+    assert "conv3_3" not in prepared["taps"]["trunk"]  # 64 channels
+    expected = Generator(config).apply(variables, photo, train=False)
+    found = Generator(config).apply(prepared, photo, train=False)
+    assert expected.std() > 0.01  # so that agreement says something
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())

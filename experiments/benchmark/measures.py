@@ -87,7 +87,7 @@ def step(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
     ours, compiled = game.our_step()
     seconds = timing.in_turn({OURS: ours, **twins}, plan.step_rounds, what="step", warm_up=3 if gpu() else 1)
     yield from _times(plan, "step", seconds, config.crop, config.batch, STEP_RATIOS)
-    yield Row("step", "operations", operations / 1e9, "GFLOP", note="of the plain program, counted by the compiler")
+    yield Row("step", "operations", operations / 1e9, "GFLOP", note="of plain convolutions and matrix products")
     for who, runs in seconds.items():
         yield _rate("step", who, operations / statistics.median(runs), known)
     yield Row("step", "buffers of our program", compiled.memory_analysis().temp_size_in_bytes / 1e9, "GB")

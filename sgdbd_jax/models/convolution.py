@@ -74,9 +74,14 @@ def plain() -> Iterator[None]:
 def tile(x: tuple[int, ...], kernel: tuple[int, ...], stride: int) -> int:
     """The m of F(m, 3) that is fastest for these shapes on a CPU; 0: none, taps one by one are."""
     batch, height, width, channels = x
-    if kernel[0] != 3 or stride != 1 or min(channels, kernel[-1]) < 128 or height * width < 256:
+    if stride != 1 or not wide(kernel) or height * width < 256:
         return 0
     return 4 if batch * height * width >= 64 * 64 else 2  # the larger tile has more filters to make
+
+
+def wide(kernel: tuple[int, ...]) -> bool:
+    """Whether a kernel's shape is one for which fewer multiplications are worth the additions."""
+    return kernel[0] == 3 and min(kernel[-2:]) >= 128
 
 
 def by_taps(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
@@ -89,7 +94,7 @@ def _forward_only(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     if kernel.shape[0] == 3 and stride == 2 and x.shape[-1] >= 128:
         return by_parity(x, kernel)
     outputs = tile(x.shape, kernel.shape, stride)
-    return winograd(x, kernel, outputs) if outputs else by_taps(x, kernel, stride)
+    return winograd(x, make_taps(kernel, outputs)) if outputs else by_taps(x, kernel, stride)
 
 
 _convolve = jax.custom_vjp(_forward_only, nondiff_argnums=(2,))
@@ -143,19 +148,23 @@ def by_parity(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return sum(parts[1:], start=parts[0])
 
 
-def winograd(x: jax.Array, kernel: jax.Array, outputs: int) -> jax.Array:
-    """The 3x3 convolution of stride 1 by F(outputs, 3) over the rows, and plain convolutions along them.
+def make_taps(kernel: jax.Array, outputs: int) -> jax.Array:
+    """The filters of F(outputs, 3) over rows: `[3, 3, C, K]` to `[outputs + 2, 3, C, K]`."""
+    return jnp.einsum("pi,ijck->pjck", WINOGRAD[outputs][1].astype(np.float32), kernel)
+
+
+def winograd(x: jax.Array, taps: jax.Array) -> jax.Array:
+    """The 3x3 convolution of stride 1 by F(m, 3) over the rows, and plain convolutions along them.
 
     Args:
         x: `[B, H, W, C]` float.
-        kernel: `[3, 3, C, K]` float.
-        outputs: m of F(m, 3), 2 or 4.
+        taps: `[m + 2, 3, C, K]` float, from `make_taps`.
 
     Returns:
         `[B, H, W, K]` float.
     """
-    back, filters, _ = WINOGRAD[outputs]
-    taps = jnp.einsum("pi,ijck->pjck", filters.astype(np.float32), kernel)
+    outputs = taps.shape[0] - 2
+    back = WINOGRAD[outputs][0]
     _, height, width, _ = x.shape
     short = -height % outputs
     x = jnp.pad(x, ((0, 0), (1, short + 1), (0, 0), (0, 0)))
@@ -163,7 +172,7 @@ def winograd(x: jax.Array, kernel: jax.Array, outputs: int) -> jax.Array:
     def convolved(x: jax.Array) -> jax.Array:
         products = [by_taps(part, taps[i : i + 1]) for i, part in enumerate(_transformed(x, outputs))]
         rows = jnp.stack(_combine(back, products), axis=2)
-        return rows.reshape(-1, height + short, width, kernel.shape[-1])[:, :height]
+        return rows.reshape(-1, height + short, width, taps.shape[-1])[:, :height]
 
     if height * width < LARGE:
         return convolved(x)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sgdbd_jax.config import InputNorm
-from sgdbd_jax.models.convolution import convolve, interleave
+from sgdbd_jax.models.convolution import convolve, interleave, winograd
 
 NORM_EPSILON = 1e-5  # of BatchNorm, torch's default
 he_normal = nn.initializers.he_normal()  # N(0, 2 / fan-in)
@@ -49,10 +49,12 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """`[B, H, W, C]` to `[B, H / stride, W / stride, features]`."""
+        """`[B, H, W, C]` to `[B, H / stride, W / stride, features]`; by `taps` where `with_taps` has made some."""
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        if self.has_variable("taps", "taps"):
+            return winograd(x, self.get_variable("taps", "taps")) + bias
         return convolve(x, kernel, self.stride) + bias
 
 
