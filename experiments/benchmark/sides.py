@@ -18,9 +18,10 @@ from sgdbd_jax.config import Config
 from sgdbd_jax.detector import Detector
 from sgdbd_jax.models import convolution
 from sgdbd_jax.models.generator import MULTIPLE
+from sgdbd_jax.models.layers import to_unit
 from sgdbd_jax.training.parallel import parallelize
 from sgdbd_jax.training.state import Networks, TrainState, init_game, init_net
-from sgdbd_jax.training.step import make_game_step, to_unit
+from sgdbd_jax.training.step import make_game_step
 
 OURS = "ours"
 TWINS: dict[str, dict[str, Any]] = {

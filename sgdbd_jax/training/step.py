@@ -7,6 +7,7 @@ uint8 photos, metrics are scalars.
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -103,7 +104,7 @@ def make_game_step(config: Config, networks: Networks, axis: str | None = None) 
         (mask, fakes), pullback, stats = jax.vjp(
             lambda params: make_composites(params, state, photos), state.generator.params, has_aux=True
         )
-        (loss, terms), by_mask = jax.value_and_grad(mask_terms, has_aux=True)(mask)
+        (_, terms), by_mask = jax.value_and_grad(mask_terms, has_aux=True)(mask)
         by_fakes = jnp.zeros_like(fakes)
         metrics: Metrics = {}
 
@@ -119,7 +120,7 @@ def make_game_step(config: Config, networks: Networks, axis: str | None = None) 
                 )(pair[0])
 
             distances, by_classifier = jax.lax.map(distance, (fakes, jnp.stack([real for real, _ in draws])))
-            terms["bilateral"] = distances.sum()  # Eq. 5
+            terms["bilateral"] = distances.sum()  # Eq. 5, its two halves
             by_fakes += by_classifier
 
         numbers = [("clear", "blur").index(side) for side in sides]
@@ -129,7 +130,7 @@ def make_game_step(config: Config, networks: Networks, axis: str | None = None) 
         played = jax.lax.map(play, jax.tree.map(lambda *leaves: jnp.stack(leaves), *games))
         updates = {}
         for at, (side, number) in enumerate(zip(sides, numbers)):
-            one = jax.tree.map(lambda leaf: leaf[at], played)  # noqa: B023
+            one = jax.tree.map(operator.itemgetter(at), played)
             terms[f"adversarial_{side}"] = one["adversarial"]
             by_fakes = by_fakes.at[number].add(one["by_fake"])
             updates[f"disc_{side}"] = one["update"]
