@@ -97,5 +97,11 @@ class Detector:
 @functools.partial(jax.jit, static_argnums=0)
 def _detect(config: GeneratorConfig, variables: Mapping[str, Any], photos: jax.Array) -> jax.Array:
     """Masks of padded photos, compiled once a config and shape, whichever detector asks."""
-    logits = jnp.asarray(Generator(config).apply(variables, to_unit(photos), train=False))
-    return jax.nn.sigmoid(logits[..., 0])
+
+    def masks(photos: jax.Array) -> jax.Array:
+        logits = jnp.asarray(Generator(config).apply(variables, to_unit(photos), train=False))
+        return jax.nn.sigmoid(logits[..., 0])
+
+    if jax.default_backend() != "cpu":
+        return masks(photos)
+    return jax.lax.map(lambda photo: masks(photo[None])[0], photos)  # one by one they stay in the cache

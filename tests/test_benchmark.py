@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import time
 
 import jax
@@ -12,7 +13,7 @@ import tiny_game
 from PIL import Image
 
 from experiments.benchmark import __main__ as benchmark
-from experiments.benchmark import measures, memory, report, sides, timing
+from experiments.benchmark import apart, measures, report, sides, timing
 from sgdbd_jax.config import replace
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.models.convolution import convolve
@@ -30,7 +31,6 @@ FIELDS = {
     "batch": 4,
 }
 TINY = replace(DEMO, FIELDS)
-MEMORY = {sides.OURS: {"before": 10**9, "peak": 3 * 10**9}, "torch": {"before": 10**9, "peak": 2 * 10**9}}
 
 
 def test_sides_are_timed_in_turn_and_warm_up_is_not_counted():
@@ -74,18 +74,26 @@ def test_peak_memory_sees_what_a_call_holds_and_forgets_what_others_held():
     assert timing.peak_memory(holding(200)) - before == pytest.approx(200e6, rel=0.1)
 
 
-def test_a_step_s_memory_holds_its_variables_and_comes_from_a_process_of_its_own(tmp_path, monkeypatch):
+def test_a_step_s_memory_holds_its_variables_and_is_that_of_its_own_process(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     ballast = np.ones(10**9, np.uint8)
     plainer = {"bilateral_weight": 0.0, "generator.trunk_norm": False, "generator.decoder_norm": False}
-    measured = memory.step_memory(sides.OURS, replace(TINY, plainer))
+    with apart.Apart(sides.OURS, sides.make_step, replace(TINY, plainer)) as step:
+        step()
+        measured = step.memory()
     assert 50e6 < measured["before"] < measured["peak"] < ballast.nbytes
 
 
-def test_a_process_that_cannot_measure_memory_is_told(monkeypatch):
-    monkeypatch.setattr(memory.sys, "executable", "false")
-    with pytest.raises(UserError, match=r"peak memory: the process that measures ours ended with code 1"):
-        memory.step_memory(sides.OURS, TINY)
+def test_a_side_whose_process_ends_is_told():
+    with (
+        pytest.raises(UserError, match="the process of one side ended, perhaps for want of memory"),
+        apart.Apart(sides.OURS, ending_run) as step,
+    ):
+        step()
+
+
+def ending_run(who):
+    return lambda: os._exit(1)
 
 
 @pytest.mark.parametrize(
@@ -126,12 +134,31 @@ def test_operations_are_those_of_plain_convolutions():
     assert sides.count_operations(products, np.ones((7, 4, 5))) == 7 * 2 * 4 * 4 * 5
 
 
+class Here:
+    """A side in this process, whose networks a test may replace."""
+
+    def __init__(self, who, make, *arguments):
+        self.run, self.who = make(who, *arguments), who
+
+    def __call__(self):
+        self.run()
+
+    def memory(self):
+        return {"before": 10**9, "peak": (3 if self.who == sides.OURS else 2) * 10**9}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Calls the command on tiny networks; gives its exit code and the rows that it wrote."""
     monkeypatch.setitem(PRESETS, "demo", TINY)
     monkeypatch.setattr(measures, "CPU_MATRIX", 64)
-    monkeypatch.setattr(measures, "step_memory", lambda who, config: MEMORY[who.split()[0]])
+    monkeypatch.setattr(measures, "Apart", Here)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     def call(what, *more):

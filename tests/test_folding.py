@@ -61,7 +61,7 @@ def test_filters_worked_out_beforehand_give_the_same_masks():
         lambda leaf: rng.normal(0, (2 / max(np.prod(leaf.shape[:-1]), 1)) ** 0.5, leaf.shape).astype(np.float32), shapes
     )
     prepared = with_taps(variables)
-    assert prepared["taps"]["trunk"]["conv5_1"]["taps"].shape == (6, 3, 128, 128)
+    assert [part.shape for part in prepared["taps"]["trunk"]["conv5_1"]["taps"]] == 6 * [(1, 3, 128, 128)]
     assert "conv3_3" not in prepared["taps"]["trunk"]  # 64 channels
     expected = Generator(config).apply(variables, photo, train=False)
     found = Generator(config).apply(prepared, photo, train=False)

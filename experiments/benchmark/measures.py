@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import os
@@ -19,9 +20,9 @@ import numpy as np
 from PIL import Image
 
 from experiments.benchmark import timing
-from experiments.benchmark.memory import step_memory
+from experiments.benchmark.apart import Apart
 from experiments.benchmark.report import Row
-from experiments.benchmark.sides import OURS, Detecting, Game, gpu, noise, torch_device
+from experiments.benchmark.sides import OURS, Detecting, Game, gpu, make_prediction, make_step, noise, torch_device
 from sgdbd_jax.config import Config, replace, to_dict
 from sgdbd_jax.data.batches import RowMakers, TrainingSets, make_batch
 from sgdbd_jax.data.photos import list_photos
@@ -81,20 +82,17 @@ def machine(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
 def step(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
     """A step of the game: time, operations, memory."""
     config = plan.config
-    game = Game.of(config)
-    operations = game.operations()
-    twins = {twin: game.torch_step(twin) for twin in plan.twins}
-    ours, compiled = game.our_step()
-    seconds = timing.in_turn({OURS: ours, **twins}, plan.step_rounds, what="step", warm_up=3 if gpu() else 1)
+    operations = Game.of(config).operations()
+    with contextlib.ExitStack() as stack:
+        sides = {who: stack.enter_context(Apart(who, make_step, config)) for who in (OURS, *plan.twins)}
+        seconds = timing.in_turn(sides, plan.step_rounds, what="step", warm_up=3 if gpu() else 1)
+        memory = {who: side.memory() for who, side in sides.items()}
     yield from _times(plan, "step", seconds, config.crop, config.batch, STEP_RATIOS)
     yield Row("step", "operations", operations / 1e9, "GFLOP", note="of plain convolutions and matrix products")
     for who, runs in seconds.items():
         yield _rate("step", who, operations / statistics.median(runs), known)
-    yield Row("step", "buffers of our program", compiled.memory_analysis().temp_size_in_bytes / 1e9, "GB")
-    del ours, compiled, twins, game  # the processes to come need the memory
     used = {}
-    for who in seconds:
-        measured = step_memory(who, config)
+    for who, measured in memory.items():
         used[who] = measured["peak"] - measured["before"]
         limit = None if gpu() or who != OURS else plan.target(4)
         note = f"{measured['before'] / 1e9:.2f} GB before networks and batch"
@@ -108,14 +106,16 @@ def step(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
 def predict(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
     """Masks of photos, by size and batch."""
     detecting = Detecting.of(plan.config)
-    twins = {twin: detecting.torch(twin) for twin in plan.twins}
     for side in plan.sides:
         operations = detecting.operations(side)
-        detectors = {OURS: detecting.ours(side), **twins}
         for batch in plan.batches:
             size = f"{side}x{side}, batch {batch}"
-            runs = {who: functools.partial(detect, noise(batch, side)) for who, detect in detectors.items()}
-            seconds = timing.in_turn(runs, plan.rounds, what=f"predict {size}", warm_up=3 if gpu() else 1)
+            with contextlib.ExitStack() as stack:
+                runs = {
+                    who: stack.enter_context(Apart(who, make_prediction, plan.config, side, batch))
+                    for who in (OURS, *plan.twins)
+                }
+                seconds = timing.in_turn(runs, plan.rounds, what=f"predict {size}", warm_up=3 if gpu() else 1)
             yield from _times(plan, "predict", seconds, side, batch, PREDICT_RATIOS)
             rate = batch * operations / statistics.median(seconds[OURS])
             yield _rate("predict", f"{OURS}, {size}", rate, known)

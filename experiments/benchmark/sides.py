@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ class Game:
         return make_game_step(self.config, Networks.of(self.config))
 
     def torch_step(self, twin: str) -> Run:
-        """A call that plays the next step of a twin, a key of TWINS."""
+        """A call that plays the next step of a twin, a key of TWINS, and gives its losses."""
         import torch
 
         from experiments.benchmark.torch_twin import TorchGame
@@ -130,6 +131,19 @@ class Detecting:
             self.variables,
             noise(1, side),
         )
+
+
+def make_step(who: str, config: Config) -> Run:
+    """A call that plays the next step of one side: OURS, or a key of TWINS."""
+    game = Game.of(config)
+    return game.our_step()[0] if who == OURS else game.torch_step(who)
+
+
+def make_prediction(who: str, config: Config, side: int, batch: int) -> Run:
+    """A call that detects on the same photos again, by one side: OURS, or a key of TWINS."""
+    detecting = Detecting.of(config)
+    detect = detecting.ours(side) if who == OURS else detecting.torch(who)
+    return functools.partial(detect, noise(batch, side))
 
 
 def count_operations(function: Callable, *arguments: Any) -> float:

@@ -9,7 +9,7 @@ for itself, everything is XLA's.
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ import numpy as np
 from jax import lax
 
 PATCHES = 2**17  # numbers gathered for one matrix product of the weight gradient, so that they stay in the cache
+NARROW = 4  # channels out, up to which the vector units would idle: one product for all taps fills them
 LARGE = 64 * 64  # pixels of a map from which photos are convolved one by one, for the same reason
 
 # F(m, 3): m outputs of a filter of three taps from m + 2 products: out = A @ ((G @ taps) * (B @ pixels)).
@@ -93,6 +94,8 @@ def by_taps(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
 def _forward_only(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     if kernel.shape[0] == 3 and stride == 2 and x.shape[-1] >= 128:
         return by_parity(x, kernel)
+    if kernel.shape[0] == 3 and stride == 1 and kernel.shape[3] <= NARROW < kernel.shape[2]:
+        return by_sums(x, kernel)
     outputs = tile(x.shape, kernel.shape, stride)
     return winograd(x, make_taps(kernel, outputs)) if outputs else by_taps(x, kernel, stride)
 
@@ -148,31 +151,48 @@ def by_parity(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return sum(parts[1:], start=parts[0])
 
 
-def make_taps(kernel: jax.Array, outputs: int) -> jax.Array:
-    """The filters of F(outputs, 3) over rows: `[3, 3, C, K]` to `[outputs + 2, 3, C, K]`."""
-    return jnp.einsum("pi,ijck->pjck", WINOGRAD[outputs][1].astype(np.float32), kernel)
-
-
-def winograd(x: jax.Array, taps: jax.Array) -> jax.Array:
-    """The 3x3 convolution of stride 1 by F(m, 3) over the rows, and plain convolutions along them.
+def by_sums(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The 3x3 convolution of stride 1 as one product of every pixel with all taps, and the sum of its neighbours'.
 
     Args:
         x: `[B, H, W, C]` float.
-        taps: `[m + 2, 3, C, K]` float, from `make_taps`.
+        kernel: `[3, 3, C, K]` float, K small.
 
     Returns:
         `[B, H, W, K]` float.
     """
-    outputs = taps.shape[0] - 2
+    batch, height, width, channels = x.shape
+    products = x.reshape(-1, channels) @ kernel.transpose(2, 0, 1, 3).reshape(channels, -1)
+    products = jnp.pad(products.reshape(batch, height, width, 3, 3, -1), ((0, 0), (1, 1), (1, 1)) + ((0, 0),) * 3)
+    parts = [products[:, i : i + height, j : j + width, i, j] for i in range(3) for j in range(3)]
+    return sum(parts[1:], start=parts[0])
+
+
+def make_taps(kernel: jax.Array, outputs: int) -> tuple[jax.Array, ...]:
+    """The filters of F(outputs, 3) over rows: `[3, 3, C, K]` to `outputs + 2` of `[1, 3, C, K]`."""
+    return tuple(_combine(WINOGRAD[outputs][1], [kernel[i : i + 1] for i in range(3)]))
+
+
+def winograd(x: jax.Array, taps: Sequence[jax.Array]) -> jax.Array:
+    """The 3x3 convolution of stride 1 by F(m, 3) over the rows, and plain convolutions along them.
+
+    Args:
+        x: `[B, H, W, C]` float.
+        taps: m + 2 of `[1, 3, C, K]` float, from `make_taps`.
+
+    Returns:
+        `[B, H, W, K]` float.
+    """
+    outputs = len(taps) - 2
     back = WINOGRAD[outputs][0]
     _, height, width, _ = x.shape
     short = -height % outputs
     x = jnp.pad(x, ((0, 0), (1, short + 1), (0, 0), (0, 0)))
 
     def convolved(x: jax.Array) -> jax.Array:
-        products = [by_taps(part, taps[i : i + 1]) for i, part in enumerate(_transformed(x, outputs))]
+        products = [by_taps(*pair) for pair in zip(_transformed(x, outputs), taps)]
         rows = jnp.stack(_combine(back, products), axis=2)
-        return rows.reshape(-1, height + short, width, taps.shape[-1])[:, :height]
+        return rows.reshape(-1, height + short, width, taps[0].shape[-1])[:, :height]
 
     if height * width < LARGE:
         return convolved(x)
@@ -218,7 +238,7 @@ def weight_gradient(x: jax.Array, grad: jax.Array, size: int, stride: int, outpu
     grad = jnp.pad(grad, ((0, 0), (0, blocks * rows - out_height), (0, 0), (0, 0)))  # zeros add nothing
     x = jnp.pad(x, ((0, 0), (pad, below), (pad, pad), (0, 0)))
 
-    def add(total: jax.Array, number: jax.Array) -> tuple[jax.Array, None]:
+    def add(totals: list[jax.Array], number: jax.Array) -> tuple[list[jax.Array], None]:
         photo, row = number // blocks, number % blocks * rows
         block = lax.dynamic_slice(x, (photo, row * stride, 0, 0), (1, reach, *x.shape[2:]))
         out = lax.dynamic_slice(grad, (photo, row, 0, 0), (1, rows, out_width, features))
@@ -231,14 +251,13 @@ def weight_gradient(x: jax.Array, grad: jax.Array, size: int, stride: int, outpu
             taps = [wide[:, i : i + (rows - 1) * stride + 1 : stride] for i in range(size)]
             outs = [out] * size
         products = [a.reshape(-1, features).T @ b.reshape(-1, size * channels) for a, b in zip(outs, taps)]
-        return total + jnp.stack(products), None
+        return [total + product for total, product in zip(totals, products)], None
 
-    total = jnp.zeros((outputs + 2 if outputs else size, features, size * channels), x.dtype)
-    total, _ = lax.scan(add, total, jnp.arange(batch * blocks))
-    total = total.reshape(-1, features, size, channels)
+    zeros = jnp.zeros((features, size * channels), x.dtype)
+    totals, _ = lax.scan(add, [zeros] * (outputs + 2 if outputs else size), jnp.arange(batch * blocks))
     if outputs:
-        total = jnp.einsum("pi,p...->i...", WINOGRAD[outputs][1].astype(np.float32), total)
-    return total.transpose(0, 2, 3, 1)
+        totals = _combine(WINOGRAD[outputs][1].T, totals)
+    return jnp.stack([total.reshape(features, size, channels).transpose(1, 2, 0) for total in totals])
 
 
 def input_gradient(kernel: jax.Array, grad: jax.Array) -> jax.Array:

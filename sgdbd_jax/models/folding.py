@@ -41,7 +41,7 @@ def with_taps(variables: Mapping[str, Any]) -> dict[str, Any]:
         variables: `params` and the like.
 
     Returns:
-        The same, and a collection `taps`, `[6, 3, C, K]` for each such kernel.
+        The same, and a collection `taps`, six arrays of `[1, 3, C, K]` for each such kernel.
     """
     kernels = {path: leaf for path, leaf in flatten_dict(variables["params"]).items() if path[-1] == "kernel"}
     taps = {(*path[:-1], "taps"): make_taps(leaf, 4) for path, leaf in kernels.items() if wide(leaf.shape)}
