@@ -85,6 +85,7 @@ class OptimiserConfig:
     name: str = "adam"  # "adam" | "sgd"
     learning_rate: float = 2e-4
     momentum: float = 0.9  # beta1 of Adam, momentum of SGD
+    trunk: float = 1.0  # factor of the learning rate in the trunk, which has learned before
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ class Config:
     crop: int = 320  # side of a training crop in pixels, a multiple of 16
     flip: bool = True  # mirror half of the crops
     scale: tuple[float, float] = (1.0, 1.0)  # range of the random zoom of a crop
+    degrade: bool = False  # soften, add noise, compress at random, alike in all sets; see data/degrade.py
     # Networks
     generator: GeneratorConfig = GeneratorConfig()
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
@@ -120,7 +122,10 @@ class Config:
     classifier_optimiser: OptimiserConfig = OptimiserConfig(learning_rate=1e-4)
     # Labels that cost nothing, before the game (not in the paper)
     warm_steps: int = 0  # steps of cross-entropy on pastes, whose mask is known
+    warm_batch: int = 8
+    warm_optimiser: OptimiserConfig = OptimiserConfig(learning_rate=5e-4, trunk=0.2)  # falls to 0 along a cosine
     # The game
+    average: float = 0.0  # decay of the generator's moving average, which is what predicts; 0: there is none
     steps: int = 20000
     batch: int = 4
     seed: int = 0
@@ -179,11 +184,13 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "generator_optimiser.name": ("adam", "sgd"),
     "disc_optimiser.name": ("adam", "sgd"),
     "classifier_optimiser.name": ("adam", "sgd"),
+    "warm_optimiser.name": ("adam", "sgd"),
 }
 
 _AT_LEAST_1 = (
     "batch",
     "classifier_batch",
+    "warm_batch",
     "checkpoint_every",
     "log_every",
     "grid_every",
@@ -200,12 +207,19 @@ _POSITIVE = (
     "generator_optimiser.learning_rate",
     "disc_optimiser.learning_rate",
     "classifier_optimiser.learning_rate",
+    "warm_optimiser.learning_rate",
+    "generator_optimiser.trunk",
+    "disc_optimiser.trunk",
+    "classifier_optimiser.trunk",
+    "warm_optimiser.trunk",
 )
 _SHARES = (
     "coverage_minimum",
+    "average",
     "generator_optimiser.momentum",
     "disc_optimiser.momentum",
     "classifier_optimiser.momentum",
+    "warm_optimiser.momentum",
 )
 _WEIGHTS = (
     "generator.init_std",

@@ -16,6 +16,7 @@ from PIL import Image
 
 from sgdbd_jax.config import Config
 from sgdbd_jax.data.blur import fcsb, random_blur
+from sgdbd_jax.data.degrade import degrade
 from sgdbd_jax.data.masks import random_mask
 from sgdbd_jax.data.sources import PhotoSet
 from sgdbd_jax.data.threads import work_ahead
@@ -156,7 +157,7 @@ class RowMakers:
         }
         if self.config.second_draw:
             row |= {"clear_real": self._clear(rng, draw, 3), "blurred_real": self._blurred(rng, draw, 4)}
-        return row
+        return {name: self._finish(rng, photo) for name, photo in row.items()}
 
     def supervised(self, rng: np.random.Generator, draw: Draw) -> Row:
         """A source photo and its own mask (Table 3's Ours(S))."""
@@ -164,9 +165,18 @@ class RowMakers:
         return {"photo": photo, "mask": mask[..., None]}
 
     def warm(self, rng: np.random.Generator, draw: Draw) -> Row:
-        """A paste of a clear and a blurred photo, and the mask it was made with: a label that costs nothing."""
+        """A paste of a clear and a blurred photo, and the mask it was made with: a label that costs nothing.
+
+        Where blurred photos are made, half of the pastes have one photo on both sides, so that nothing but focus tells
+        them apart.
+        """
         mask = random_mask(rng, (self.config.crop, self.config.crop))
-        photo = _paste(mask, self._clear(rng, draw, 1), self._blurred(rng, draw, 2))
+        inside = self._clear(rng, draw, 1)
+        if self.sets.blurred is None and rng.random() < 0.5:
+            outside = self._blur(rng, inside)
+        else:
+            outside = self._blurred(rng, draw, 2)
+        photo = self._finish(rng, _paste(mask, inside, outside))
         return {"photo": photo, "mask": np.rint(255 * mask).astype(np.uint8)[..., None]}
 
     def classifier(self, rng: np.random.Generator, draw: Draw, *, held_out: bool = False) -> Row:
@@ -185,7 +195,7 @@ class RowMakers:
             photo = first(rng, draw, 1, held_out=held_out)
             if pasted:
                 photo = _paste(mask, photo, second(rng, draw, 3, held_out=held_out))
-        return {"photo": photo, "label": np.array(label, np.int32)}
+        return {"photo": self._finish(rng, photo), "label": np.array(label, np.int32)}
 
     def _source(
         self, rng: np.random.Generator, draw: Draw, *, with_mask: bool = False, held_out: bool | None = None
@@ -205,10 +215,15 @@ class RowMakers:
         if self.sets.blurred is not None:
             blurred = self.sets.blurred
             return crop(rng, self.config, blurred.images[_pick(len(blurred.names), draw, stream, held_out)])[0]
-        photo = self._clear(rng, draw, stream, held_out=held_out)
+        return self._blur(rng, self._clear(rng, draw, stream, held_out=held_out))
+
+    def _blur(self, rng: np.random.Generator, photo: np.ndarray) -> np.ndarray:
         if self.config.blurred.startswith("fcsb:"):
             return fcsb(photo, 1 + int(rng.integers(int(self.config.blurred[5:]))))
         return random_blur(photo, rng, low=self.config.blur[0], high=self.config.blur[1])
+
+    def _finish(self, rng: np.random.Generator, photo: np.ndarray) -> np.ndarray:
+        return degrade(photo, rng) if self.config.degrade else photo
 
 
 def _pick(count: int, draw: Draw, stream: int, held_out: bool | None) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from sgdbd_jax.config import from_dict, to_dict
 from sgdbd_jax.data.batches import make_batch
@@ -70,12 +71,14 @@ def pretrain_classifier(run: Run) -> dict[str, Any]:
     return variables
 
 
-def fit_generator(run: Run, stage: Stage) -> FitState:
+def fit_generator(run: Run, stage: Stage, optimiser: optax.GradientTransformation) -> FitState:
     """Trains the generator alone by cross-entropy on the masks of the stage's rows."""
-    config, optimiser = run.config, make_optimiser(run.config.generator_optimiser)
+    config = run.config
     key = jax.random.fold_in(jax.random.key(config.seed), 0)
     net = init_net(run.networks.generator, optimiser, key, config.crop, run.trunk)
-    step = parallelize(make_fit_step(run.networks.generator, optimiser, mask_loss, run.axis), run.devices)
+    net = net.averaged() if config.average else net
+    fit = make_fit_step(run.networks.generator, optimiser, mask_loss, run.axis, decay=config.average)
+    step = parallelize(fit, run.devices)
     return run_stage(run, stage, FitState(jnp.zeros((), jnp.int32), net), step)
 
 

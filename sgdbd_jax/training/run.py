@@ -67,19 +67,22 @@ def train(run: Run) -> Path:
         Stopped: the run was asked to stop.
     """
     config, rows = run.config, run.rows
-    for name in ("batch", "classifier_batch"):
+    for name in ("batch", "classifier_batch") + (("warm_batch",) if config.warm_steps else ()):
         check_batch(getattr(config, name), run.devices, name=name)
     claim_workdir(run.workdir, config, fingerprints(run.photos.training))
     if config.supervised:
         stage = Stage("supervised", rows.supervised, GAME_STREAM, config.steps, config.batch)
-        return _deliver(run, stage.name, fit_generator(run, stage))
+        return _deliver(run, stage.name, fit_generator(run, stage, make_optimiser(config.generator_optimiser)))
 
     classifier = pretrain_classifier(run) if config.bilateral_weight else {}
     state = init_game(config, run.networks, run.trunk)
     if config.warm_steps:
-        warm = fit_generator(run, Stage("warm", rows.warm, WARM_STREAM, config.warm_steps, config.batch)).net
-        fresh = make_optimiser(config.generator_optimiser).init(warm.params)
-        state = state.replace(generator=NetState(warm.params, warm.batch_stats, fresh))
+        stage = Stage("warm", rows.warm, WARM_STREAM, config.warm_steps, config.warm_batch)
+        warm = fit_generator(run, stage, make_optimiser(config.warm_optimiser, stage.steps)).net.predicting
+        fresh = make_optimiser(config.generator_optimiser).init(warm["params"])
+        state = state.replace(generator=NetState(warm["params"], warm["batch_stats"], fresh))
+    if config.average:
+        state = state.replace(generator=state.generator.averaged())
     step = parallelize(make_game_step(config, run.networks, run.axis), run.devices)
     stage = Stage("game", rows.game, GAME_STREAM, config.steps, config.batch)
     return _deliver(run, stage.name, run_stage(run, stage, state, step, classifier))
@@ -98,7 +101,7 @@ def _deliver(run: Run, stage: str, state: TrainState | FitState) -> Path:
     net, path = generator_of(state), run.workdir / "generator.safetensors"
     if not run.main:
         return path
-    variables = {name: tree for name, tree in jax.device_get(net.variables).items() if tree}
+    variables = {name: tree for name, tree in jax.device_get(net.predicting).items() if tree}
     metadata = {"kind": "generator", "config": to_dict(config.generator), "step": step, "seed": config.seed}
     save_weights(path, variables, metadata)
     write_atomically(run.workdir / "samples.png", sample_picture(run, net))

@@ -50,7 +50,7 @@ def sample_picture(run: Run, net: NetState) -> bytes:
 
 def _detect(run: Run, net: NetState, work_size: int | str) -> Detect:
     """The detector of a generator, which refuses a mask that has no score and cannot be shown."""
-    detector = Detector(run.config.generator, net.variables, work_size=work_size)
+    detector = Detector(run.config.generator, net.predicting, work_size=work_size)
 
     def detect(photo: np.ndarray, **options: Any) -> np.ndarray:
         mask = detector(photo, **options)

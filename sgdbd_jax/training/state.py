@@ -27,11 +27,21 @@ class NetState(struct.PyTreeNode):
     params: Tree
     batch_stats: Tree  # BatchNorm's running statistics; {} without BatchNorm
     opt_state: Tree
+    average: Tree = struct.field(default_factory=dict)  # moving average of `variables`, which predicts; {}: none
 
     @property
     def variables(self) -> dict[str, Tree]:
-        """What the network's `apply` takes."""
+        """What the network's `apply` takes, as it trains."""
         return {"params": self.params, "batch_stats": self.batch_stats}
+
+    @property
+    def predicting(self) -> dict[str, Tree]:
+        """The variables to predict with: the moving average where there is one."""
+        return self.average or self.variables
+
+    def averaged(self) -> NetState:
+        """The same, with a moving average that begins here."""
+        return self.replace(average=jax.tree.map(jnp.copy, self.variables))
 
 
 class TrainState(struct.PyTreeNode):
@@ -68,11 +78,17 @@ class Networks:
         )
 
 
-def make_optimiser(config: OptimiserConfig) -> optax.GradientTransformation:
-    """The optax optimiser of a config: Adam, or SGD with momentum."""
-    if config.name == "sgd":
-        return optax.sgd(config.learning_rate, config.momentum)
-    return optax.adam(config.learning_rate, b1=config.momentum)
+def make_optimiser(config: OptimiserConfig, steps: int = 0) -> optax.GradientTransformation:
+    """The optax optimiser of a config: Adam, or SGD with momentum; with `steps`, its rate falls to 0 along a cosine."""
+    rate = optax.cosine_decay_schedule(config.learning_rate, steps) if steps else config.learning_rate
+    rule = optax.sgd(rate, config.momentum) if config.name == "sgd" else optax.adam(rate, b1=config.momentum)
+    if config.trunk == 1:
+        return rule
+    return optax.chain(rule, optax.masked(optax.scale(config.trunk), _in_trunk))
+
+
+def _in_trunk(params: Tree) -> Tree:
+    return {name: jax.tree.map(lambda _, name=name: name == "trunk", tree) for name, tree in params.items()}
 
 
 def init_net(

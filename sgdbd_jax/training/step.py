@@ -142,6 +142,7 @@ def make_game_step(config: Config, networks: Networks, axis: str | None = None) 
 
         updates, metrics = average((updates, metrics), axis)
         nets = {name: update(getattr(state, name), optimisers[name], *new) for name, new in updates.items()}
+        nets["generator"] = follow(nets["generator"], state.step, config.average)
         metrics |= {f"{name}_grad_norm": optax.tree.norm(grads) for name, (grads, _) in updates.items()}
         metrics["coverage_spread"] = spread(metrics.pop("coverage_square"), metrics["coverage"])
         return state.replace(step=state.step + 1, **nets), metrics
@@ -154,6 +155,8 @@ def make_fit_step(
     optimiser: optax.GradientTransformation,
     loss: Callable[[Any, Batch], tuple[jax.Array, Metrics]],
     axis: str | None = None,
+    *,
+    decay: float = 0.0,
 ) -> Step:
     """A plain update of one network.
 
@@ -162,6 +165,7 @@ def make_fit_step(
         optimiser: its optax optimiser.
         loss: `(network output, batch) -> (scalar, metrics)`.
         axis: as in `average`.
+        decay: of the network's moving average, where it has one.
 
     Returns:
         `step(FitState, frozen, batch)`; nothing frozen is used.
@@ -177,7 +181,8 @@ def make_fit_step(
         (value, (stats, metrics)), grads = jax.value_and_grad(objective, has_aux=True)(state.net.params)
         grads, stats, metrics = average((grads, stats, {"loss": value, **metrics}), axis)
         metrics["grad_norm"] = optax.tree.norm(grads)
-        return state.replace(step=state.step + 1, net=update(state.net, optimiser, grads, stats)), metrics
+        net = follow(update(state.net, optimiser, grads, stats), state.step, decay)
+        return state.replace(step=state.step + 1, net=net), metrics
 
     return step
 
@@ -199,7 +204,23 @@ def mask_loss(logits: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
 def update(net: NetState, optimiser: optax.GradientTransformation, grads: Any, batch_stats: Any) -> NetState:
     """One optax update of one network."""
     updates, opt_state = optimiser.update(grads, net.opt_state, net.params)
-    return NetState(optax.apply_updates(net.params, updates), batch_stats, opt_state)
+    return net.replace(
+        params=optax.apply_updates(net.params, updates), batch_stats=batch_stats, opt_state=opt_state
+    )
+
+
+def follow(net: NetState, step: jax.Array, decay: float) -> NetState:
+    """Moves the average, where there is one, towards the network; faster at first, to forget where it began.
+
+    Args:
+        net: just updated.
+        step: [] int32, updates done before.
+        decay: share of the average that stays, once `step` is large; the schedule is Tarvainen and Valpola's (2017).
+    """
+    if not net.average:
+        return net
+    stays = jnp.minimum(decay, (step + 1) / (step + 10))
+    return net.replace(average=optax.incremental_update(net.variables, net.average, 1 - stays))
 
 
 def describe_mask(mask: jax.Array) -> Metrics:

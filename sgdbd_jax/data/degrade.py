@@ -1,0 +1,41 @@
+"""What cameras and files do to a photo after its blur: softness, noise, JPEG. The same for all sets of photos.
+
+A discriminator, or a detector that learns from pastes, would otherwise tell sets of photos apart by their grain and
+their compression, not by their focus: a photo that was blurred here has lost its noise, a defocused one has not.
+"""
+
+import io
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+SOFTNESS = (0.3, 0.8)  # sigma in pixels of the blur of the whole photo, for 3 photos in 10
+NOISE = (1.0, 6.0)  # standard deviation in grey levels, for half of the photos
+QUALITY = (60, 95)  # of JPEG, for 7 photos in 10
+
+
+def degrade(photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A photo as a camera and a file would give it: perhaps softened, perhaps noisy, perhaps compressed.
+
+    Args:
+        photo: `[H, W, 3]` uint8.
+        rng: source of all randomness.
+
+    Returns:
+        `[H, W, 3]` uint8.
+    """
+    softens, grains, compresses = rng.random(3) < (0.3, 0.5, 0.7)
+    sigma, deviation, quality = rng.uniform(*SOFTNESS), rng.uniform(*NOISE), int(rng.integers(QUALITY[0], QUALITY[1]))
+    values = photo.astype(np.float32)
+    if softens:
+        values = ndimage.gaussian_filter(values, (sigma, sigma, 0))
+    if grains:  # of brightness, and half as much of each colour
+        grain = rng.standard_normal((*photo.shape[:2], 4), np.float32)
+        values = values + deviation * (grain[..., :1] + 0.5 * grain[..., 1:])
+    photo = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    if not compresses:
+        return photo
+    file = io.BytesIO()
+    Image.fromarray(photo).save(file, "jpeg", quality=quality)
+    return np.array(Image.open(file))
