@@ -12,8 +12,8 @@ def keep(*, restart: bool = True) -> None:
 
     A step on a CPU takes gigabytes and gives them back; to take them anew costs a page fault for every 4 KiB, which
     was a tenth of a step, and another tenth is saved by huge pages. These glibc only takes from the environment, so the
-    process starts over, once. To be called before anything else; a process that cannot start over, as a pool's, has huge
-    pages where its parent has them.
+    process starts over, once. To be called before anything else; without `restart`, as in a pool, huge
+    pages are had where the parent has them.
     """
     if sys.platform != "linux" or "glibc" not in (os.confstr("CS_GNU_LIBC_VERSION") or ""):
         return
