@@ -265,5 +265,5 @@ def _table(result: dict, label: str) -> str:
 
 
 if __name__ == "__main__":
-    allocator.keep()
+    allocator.use_huge_pages()
     command.run(main)

@@ -148,5 +148,5 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    allocator.keep()
+    allocator.use_huge_pages()
     command.run(main)

@@ -251,5 +251,5 @@ class Bar:
 
 
 if __name__ == "__main__":
-    allocator.keep()
+    allocator.use_huge_pages()
     command.run(main)

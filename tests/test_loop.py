@@ -1,5 +1,6 @@
 """One stage of a run, with a step that is plain Python: what is saved, logged, told and refused, and when."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -99,6 +100,26 @@ def test_a_row_of_the_log_is_the_mean_since_the_row_before(tmp_path):
     assert [(row["step"], row["loss"]) for row in read_log(tmp_path)] == [(3, 2.0), (6, 5.0), (7, 7.0)]
     assert all(row["seconds_per_step"] > 0 for row in read_log(tmp_path))
     assert [means is not None for means in toy.told.means] == [False, False, True, False, False, True, True]
+
+
+def test_on_a_cpu_no_step_is_called_before_the_last_is_done(tmp_path):
+    """A step holds its memory from the call on."""
+    given = []
+
+    @jax.jit
+    def slow(weight):
+        square = jnp.full((300, 300), weight / 300)
+        return jax.lax.fori_loop(0, 100, lambda _, x: x @ square / weight, square).mean()  # some 0.1 s
+
+    class Slow(Toy):
+        def step(self, state, frozen, batch):
+            assert all(metric.is_ready() for metric in given)
+            new, metrics = super().step(state, frozen, batch)
+            given.append(slow(new.net.params["weight"]))
+            return new, {**metrics, "loss": given[-1]}
+
+    Slow(tmp_path, log_every=100, checkpoint_every=100).go(steps=5)
+    assert len(given) == 5
 
 
 def test_time_saves_too(tmp_path):

@@ -115,5 +115,5 @@ def _numbers(name: str, text: str, *, multiple: int = 1) -> list[int]:
 
 
 if __name__ == "__main__":
-    allocator.keep()
+    allocator.use_huge_pages()
     command.run(main)

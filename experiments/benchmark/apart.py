@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 
-from experiments import allocator, compiled
 from experiments.benchmark import timing
 from experiments.benchmark.sides import OURS, gpu
 from sgdbd_jax.errors import UserError
@@ -30,7 +29,7 @@ class Apart:
     """
 
     def __init__(self, who: str, make: Callable[..., timing.Run], *arguments: Any) -> None:
-        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_start)
+        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
         self._do(_make, who, make, *arguments)
 
     def __call__(self) -> None:
@@ -52,11 +51,6 @@ class Apart:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._pool.shutdown()
-
-
-def _start() -> None:
-    allocator.keep(restart=False)
-    compiled.keep()
 
 
 def _make(who: str, make: Callable[..., timing.Run], *arguments: Any) -> None:

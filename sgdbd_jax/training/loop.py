@@ -104,10 +104,13 @@ def run_stage(run: Run, stage: Stage, state: Any, step: Step, frozen: Any = None
             return make_batch(stage.row, seed=config.seed, stream=stage.stream, step=at, batch=stage.batch, rows=rows)
 
         batches = prefetch(make, range(done, stage.steps))
-        watchdog, pending = Watchdog(), []
+        watchdog = Watchdog()
+        pending: list[Any] = []
         saved_at = logged_at = time.monotonic()
         for number, batch in zip(itertools.count(done + 1), batches):
             state, metrics = step(state, frozen, batch)
+            if jax.default_backend() == "cpu":  # there a step holds its memory from the call on
+                jax.block_until_ready(metrics)
             pending.append(metrics)
             last = number == stage.steps
             show = stage.makes_masks and (last or number % config.grid_every == 0)
