@@ -16,6 +16,6 @@ def use_huge_pages() -> None:
     if sys.platform != "linux" or "glibc" not in (os.confstr("CS_GNU_LIBC_VERSION") or ""):
         return
     tunables = os.environ.get("GLIBC_TUNABLES", "")
-    if "glibc.malloc.hugetlb" not in tunables:
+    if sys.executable and "glibc.malloc.hugetlb" not in tunables:
         os.environ["GLIBC_TUNABLES"] = f"{tunables}:{HUGE}".lstrip(":")
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

@@ -30,8 +30,8 @@ def run(main: Callable[[], int | None]) -> None:
 
 def cache_folder() -> Path:
     """Where this program keeps what it can make or fetch again; not made yet."""
-    # As the XDG specification asks: an empty variable counts as none.
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sgdbd_jax"
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))  # one that is empty or relative counts as none, says XDG
+    return (given if given.is_absolute() else Path.home() / ".cache") / "sgdbd_jax"
 
 
 def add_work_size(parser: argparse.ArgumentParser) -> None:

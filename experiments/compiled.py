@@ -1,5 +1,6 @@
 """Compiled programs, kept in the user's cache folder: a second run of a command compiles nothing again."""
 
+import contextlib
 import hashlib
 import itertools
 import os
@@ -62,7 +63,11 @@ def _tidy(root: Path) -> None:
 
     JAX's own bound asks for one more library, and keeps nothing any more after a process was killed while it wrote.
     """
-    files = [(path.stat(), path) for path in root.rglob("*") if path.is_file()]
+    files = []
+    for path in root.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # another process tidies too
+            if path.is_file():
+                files.append((path.stat(), path))
     total = 0
     for stat, path in sorted(files, key=lambda file: file[0].st_mtime_ns, reverse=True):
         total += stat.st_size

@@ -40,8 +40,7 @@ class Detector:
             raise UserError(f"work_size: {work_size!r} must be a number of pixels, from 1 to {LARGEST}, or 'native'")
         self._side = work_size if isinstance(work_size, int) else None
         self._config = dataclasses.replace(config, trunk_norm=False, decoder_norm=False)
-        folded = fold_norms(variables)
-        self._variables = jax.device_put(with_taps(folded) if jax.default_backend() == "cpu" else folded)
+        self._variables = _prepare(dict(variables))
 
     @classmethod
     def load(cls, weights: str | os.PathLike, *, work_size: int | str = 320) -> Detector:
@@ -90,8 +89,27 @@ class Detector:
 
         Returns:
             `[B, H, W]` float32 in [0, 1], 1 = in focus; on the device, perhaps still being computed.
+
+        Raises:
+            ValueError: not such a batch.
         """
+        if (
+            photos.dtype != np.uint8
+            or photos.ndim != 4
+            or photos.shape[3] != 3
+            or any(side % MULTIPLE or not side for side in photos.shape[1:3])
+        ):
+            raise ValueError(
+                f"photos must be uint8 [B, H, W, 3], sides multiples of {MULTIPLE}, here {photos.dtype} {photos.shape}"
+            )
         return _detect(self._config, self._variables, photos)
+
+
+@jax.jit
+def _prepare(variables: dict[str, Any]) -> dict[str, Any]:
+    """What the network computes with: norms folded away and, on a CPU, filters transformed."""
+    folded = fold_norms(variables)
+    return with_taps(folded) if jax.default_backend() == "cpu" else folded
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -10,7 +10,9 @@ from tiny_generators import CONFIG, constant_variables, random_variables, save_g
 from sgdbd_jax.config import GeneratorConfig
 from sgdbd_jax.detector import Detector
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.models.convolution import plain
 from sgdbd_jax.models.generator import Generator
+from sgdbd_jax.models.layers import to_unit
 from sgdbd_jax.weights import save_weights
 
 VARIABLES = random_variables()
@@ -42,6 +44,26 @@ def test_native_gives_what_the_network_gives_in_evaluation_mode(native):
     assert mask.dtype == np.float32
     np.testing.assert_allclose(mask, mask_by_hand(photo), atol=1e-5)
     assert mask.std() > 0.01  # so that agreement says something
+
+
+def test_a_batch_s_masks_are_the_network_s_with_norms_and_wide_kernels():
+    """Norms are folded, and kernels of 128 channels work by filters of their own."""
+    config = GeneratorConfig(width=0.5, trunk_norm=True, decoder_norm=True, merge="concat", skip_norm=True)
+    variables = random_variables(config)
+    photos = np.stack([photo_of(64, 48), photo_of(64, 48)[::-1]])
+    with plain():
+        logits = jax.jit(lambda photo: Generator(config).apply(variables, photo, train=False))(to_unit(photos))
+    masks = np.asarray(Detector(config, variables, work_size="native").detect(photos))
+    assert masks.std() > 0.01
+    np.testing.assert_allclose(masks, jax.nn.sigmoid(logits[..., 0]), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"), [((1, 20, 33, 3), "uint8"), ((1, 32, 32, 3), "float32"), ((32, 32, 3), "uint8")]
+)
+def test_a_batch_that_is_none_is_refused(native, shape, kind):
+    with pytest.raises(ValueError, match=r"photos must be uint8 \[B, H, W, 3\], sides multiples of 16, here "):
+        native.detect(np.zeros(shape, kind))
 
 
 def test_native_reflects_to_a_multiple_of_16_and_cuts_back(native):

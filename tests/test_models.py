@@ -315,6 +315,12 @@ def test_pooling_leaves_out_an_odd_last_row_and_column():
     np.testing.assert_array_equal(pooled[0, ..., 0], [[6, 8]])
 
 
+def test_pooling_s_derivative_goes_to_the_first_of_the_largest():
+    squares = jnp.asarray([[1.0, 5, 3, 3, 9], [5, 2, 3, 3, 9], [9, 9, 9, 9, 9]]).reshape(1, 3, 5, 1)
+    (gradient,) = jax.vjp(max_pool, squares)[1](jnp.asarray([7.0, 8.0]).reshape(1, 1, 2, 1))
+    np.testing.assert_array_equal(gradient[0, ..., 0], [[0, 7, 8, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]])
+
+
 class OneNorm(nn.Module):
     @nn.compact
     def __call__(self, x, *, train: bool):

@@ -1,5 +1,6 @@
 """One round of the game, against a plain account of it; every switch; and what is shared, donated and left alone."""
 
+import contextlib
 import functools
 import math
 
@@ -12,10 +13,10 @@ import pytest
 from tiny_game import CONFIG, TinyClassifier, TinyGenerator, classifier_variables, make_batch, networks
 
 from sgdbd_jax.config import OptimiserConfig, replace
-from sgdbd_jax.models.convolution import plain
+from sgdbd_jax.models.convolution import plain, tile
 from sgdbd_jax.models.layers import to_unit
 from sgdbd_jax.training.parallel import parallelize
-from sgdbd_jax.training.state import FitState, init_game, init_net, make_optimiser
+from sgdbd_jax.training.state import FitState, Networks, init_game, init_net, make_optimiser
 from sgdbd_jax.training.step import classifier_loss, make_fit_step, make_game_step, mask_loss
 
 NETWORKS = networks()
@@ -157,6 +158,26 @@ def test_a_round_is_what_a_plain_account_of_it_says(changes):
         assert_agree(moved(before.batch_stats, ours.batch_stats), moved(before.batch_stats, theirs.batch_stats))
         assert_agree(ours.opt_state, theirs.opt_state)
     assert int(state.step) == 2
+
+
+def test_a_round_with_our_own_convolutions_is_the_round_with_the_compiler_s():
+    """With discriminators wide enough for all of them."""
+    wide = {"discriminator.channels": (128, 128, 128), "discriminator.strides": (1, 2, 1), "crop": 32, "photo_size": 32}
+    config = replace(CONFIG, wide)
+    assert tile((4, 32, 32, 128), (3, 3, 128, 128), 1) == 4 and tile((4, 16, 16, 128), (3, 3, 128, 128), 1) == 2
+    nets = Networks(NETWORKS.generator, Networks.of(config).discriminator, NETWORKS.classifier)
+    start, batch = init_game(config, nets), make_batch(config)
+
+    def round_of(context):
+        with context:
+            return jax.jit(make_game_step(config, nets))(start, CLASSIFIER, batch)
+
+    (ours, said), (plainly, told) = round_of(contextlib.nullcontext()), round_of(plain())
+    for name in ("generator", *DISCS):
+        before = getattr(start, name)
+        assert_agree(*(moved(before.params, getattr(after, name).params) for after in (ours, plainly)))
+    for name, value in told.items():
+        assert float(said[name]) == pytest.approx(float(value), rel=1e-4)
 
 
 # What is computed once, donated, or left alone ------------------------------------------------------------------------

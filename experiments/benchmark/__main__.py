@@ -28,6 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     parts = options.what.split(",")
     if unknown := [part for part in parts if part not in PARTS]:
         raise UserError(f"--what: {unknown[0]!r} is none of {', '.join(PARTS)}")
+    parts = [part for part in PARTS if part in parts]  # each once; data looks at what a step takes
     for name in ("rounds", "photos", "names"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise UserError(f"--{name}: {getattr(options, name)} must be at least 1")
@@ -63,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             for row in measures.PARTS[part](plan, rows):
                 rows.append(row)
-        except UserError as error:
+        except (UserError, RuntimeError, MemoryError) as error:  # a RuntimeError: no memory, says the compiler
             failed.append(part)
             tqdm.write(f"error: {error}", file=sys.stderr)
         finally:

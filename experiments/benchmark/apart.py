@@ -16,7 +16,7 @@ from experiments.benchmark import timing
 from experiments.benchmark.sides import OURS, gpu
 from sgdbd_jax.errors import UserError
 
-_kept: dict[str, Any] = {}  # in such a process: what it runs, and its memory before
+_process: dict[str, Any] = {}  # in such a process: what it runs, and its memory before
 
 
 class Apart:
@@ -30,7 +30,11 @@ class Apart:
 
     def __init__(self, who: str, make: Callable[..., timing.Run], *arguments: Any) -> None:
         self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
-        self._do(_make, who, make, *arguments)
+        try:
+            self._do(_make, who, make, *arguments)
+        except BaseException:
+            self._pool.shutdown()
+            raise
 
     def __call__(self) -> None:
         """Runs it, and waits."""
@@ -56,19 +60,20 @@ class Apart:
 def _make(who: str, make: Callable[..., timing.Run], *arguments: Any) -> None:
     if who != OURS:
         importlib.import_module("torch")  # a part of what is there before
-    _kept["who"], _kept["before"] = who, 0 if gpu() else timing.resident_memory()
-    _kept["run"] = make(who, *arguments)
+    _process["who"], _process["before"] = who, 0 if gpu() else timing.resident_memory()
+    _process["run"] = make(who, *arguments)
 
 
 def _run() -> None:
-    _kept["run"]()
+    _process["run"]()
 
 
 def _memory() -> dict[str, int]:
-    peak = timing.peak_memory(lambda: [_kept["run"]() for _ in range(2)])
-    if gpu():
+    peak = timing.peak_memory(lambda: [_process["run"]() for _ in range(2)])
+    if gpu() and _process["who"] == OURS:
+        peak = jax.devices()[0].memory_stats()["peak_bytes_in_use"]
+    elif gpu():
         import torch
 
-        ours = _kept["who"] == OURS
-        peak = jax.devices()[0].memory_stats()["peak_bytes_in_use"] if ours else torch.cuda.max_memory_allocated()
-    return {"before": _kept["before"], "peak": peak}
+        peak = torch.cuda.max_memory_allocated()
+    return {"before": _process["before"], "peak": peak}

@@ -31,11 +31,13 @@ from sgdbd_jax.errors import UserError
 from sgdbd_jax.presets import RELEASE
 from sgdbd_jax.weights import save_weights
 
-KEPT = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")  # where and what JAX keeps
+# What this process has set for itself, and a command that is measured sets anew.
+SET = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "GLIBC_TUNABLES")
 COMMANDS = ("benchmark", "convert_release", "evaluate", "port_vgg16", "predict", "train")
 # How many times as fast as a twin ours must be.
 STEP_RATIOS = {"torch release": 1.5, "torch best": 1.1}
 PREDICT_RATIOS = {"torch best": 1.3}
+PREDICTED = (320, 640)  # sides for which they are asked
 GPU_RATIOS = {"torch best": 1.5, "torch compiled": 1.1}
 # What is asked of a GPU: part, what, unit, at least, at most.
 ON_GPU: tuple[tuple[str, str, str, float | None, float | None], ...] = (
@@ -86,11 +88,11 @@ def step(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
     with contextlib.ExitStack() as stack:
         sides = {who: stack.enter_context(Apart(who, make_step, config)) for who in (OURS, *plan.twins)}
         seconds = timing.in_turn(sides, plan.step_rounds, what="step", warm_up=3 if gpu() else 1)
+        yield from _times(plan, "step", seconds, config.crop, config.batch, STEP_RATIOS)
+        yield Row("step", "operations", operations / 1e9, "GFLOP", note="of plain convolutions and matrix products")
+        for who, runs in seconds.items():
+            yield _rate("step", who, operations / statistics.median(runs), known)
         memory = {who: side.memory() for who, side in sides.items()}
-    yield from _times(plan, "step", seconds, config.crop, config.batch, STEP_RATIOS)
-    yield Row("step", "operations", operations / 1e9, "GFLOP", note="of plain convolutions and matrix products")
-    for who, runs in seconds.items():
-        yield _rate("step", who, operations / statistics.median(runs), known)
     used = {}
     for who, measured in memory.items():
         used[who] = measured["peak"] - measured["before"]
@@ -100,7 +102,7 @@ def step(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
     for twin in plan.twins:
         share, note = used[OURS] / used[twin], "less what was there before"
         yield Row("step", f"peak memory, ours over {twin}", share, "times", at_most=plan.target(1.2), note=note)
-    yield from _on_gpu("step")
+    yield from _on_gpu(plan, "step")
 
 
 def predict(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
@@ -126,7 +128,7 @@ def predict(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
                 share = rate / 1e9 / next(row.value or 0 for row in known if "bfloat16" in row.what)
                 least = plan.target(40) if batch == max(plan.batches) else None
                 yield Row("predict", f"share of bfloat16 products, {size}", 100 * share, "%", at_least=least)
-    yield from _on_gpu("predict")
+    yield from _on_gpu(plan, "predict")
 
 
 def data(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
@@ -185,11 +187,10 @@ def startup(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
         metadata = {"kind": "generator", "config": to_dict(plan.config.generator)}
         save_weights(weights, Detecting.of(plan.config).variables, metadata)
         predict_one = ["-m", "experiments.predict", photos, "--weights", weights, "--out", masks]
-        environment = {name: value for name, value in os.environ.items() if name not in KEPT}
         kept: set[Path] = set()
         for number in ("first", "second"):
             start = time.perf_counter()
-            _python(predict_one, environment | {"XDG_CACHE_HOME": cache})
+            _python(predict_one, {"XDG_CACHE_HOME": cache})
             yield Row.timed("startup", f"predict one photo, {number} run", [time.perf_counter() - start])
             new = set(Path(cache).rglob("*-cache")) - kept
             kept |= new
@@ -198,7 +199,7 @@ def startup(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
 
 
 def growth(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
-    """Time against side and batch, up to the largest of the plan (and, for a step, the config's)."""
+    """Time against side at batch 1, and against batch at a middle side, up to the plan's (a step's: the config's)."""
     config, detecting = plan.config, Detecting.of(plan.config)
 
     def detect(side: int, batch: int) -> timing.Run:
@@ -254,23 +255,25 @@ def _times(
     for twin in plan.twins:
         value = timing.ratio(seconds[OURS], seconds[twin])
         least = plan.target((GPU_RATIOS if gpu() else ratios).get(twin))
+        least = least if part == "step" or side in PREDICTED else None
         yield Row(part, f"ours against {twin}, {size}", value, "times as fast", at_least=least)
 
 
 def _rate(part: str, what: str, operations: float, known: Sequence[Row]) -> Row:
     """Operations a second, beside the machine's."""
     ceiling = max(row.value or 0 for row in known if "float32 matrix product" in row.what)
-    note = f"{operations / 1e9 / ceiling:.0%} of the fastest float32 product"
+    note = f"{operations / 1e9 / ceiling:.0%} of the fastest float32 product, operations as counted above"
     return Row(part, f"rate, {what}", operations / 1e9, "GFLOP/s", note=note)
 
 
-def _on_gpu(part: str) -> Iterator[Row]:
+def _on_gpu(plan: Plan, part: str) -> Iterator[Row]:
     for of, what, unit, at_least, at_most in ON_GPU:
         if of == part and not gpu():
-            yield Row(part, f"on a GPU: {what}", None, unit, at_least, at_most, note="no GPU")
+            yield Row(part, f"on a GPU: {what}", None, unit, plan.target(at_least), plan.target(at_most), "no GPU")
 
 
-def _python(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+def _python(arguments: Sequence[str], more: Mapping[str, str] | None = None) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in SET} | dict(more or {})
     ended = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment)
     if ended.returncode:
         last = (ended.stderr.splitlines() or ["no message"])[-1]

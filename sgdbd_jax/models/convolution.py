@@ -17,8 +17,11 @@ import numpy as np
 from jax import lax
 
 PATCHES = 2**17  # numbers gathered for one matrix product of the weight gradient, so that they stay in the cache
-NARROW = 4  # channels out, up to which the vector units would idle: one product for all taps fills them
 LARGE = 64 * 64  # pixels of a map from which photos are convolved one by one, for the same reason
+NARROW = 4  # channels out, up to which the vector units would idle: one product for all taps fills them
+WIDE = 128  # channels in and out, from which fewer multiplications are worth the additions
+SMALL = 16 * 16  # pixels of a map below which they are not
+MANY = 64 * 64  # pixels of a batch's maps from which the larger tile, with more filters to make, is worth it
 
 # F(m, 3): m outputs of a filter of three taps from m + 2 products: out = A @ ((G @ taps) * (B @ pixels)).
 # Interpolation at 0, 1, -1 (and 2, -2 for m = 4) and infinity; Lavin and Gray 2016, Sec. 4.1 and 4.3.
@@ -48,7 +51,7 @@ _plain = contextvars.ContextVar("plain", default=False)
 
 
 def convolve(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
-    """Convolution padded by half the kernel on each side, as torch's with `padding=k // 2`.
+    """Convolution padded by half the kernel on each side, as torch's with `padding=k // 2`; no `jax.jvp` on CPUs.
 
     Args:
         x: `[B, H, W, C]` float.
@@ -74,15 +77,15 @@ def plain() -> Iterator[None]:
 
 def tile(x: tuple[int, ...], kernel: tuple[int, ...], stride: int) -> int:
     """The m of F(m, 3) that is fastest for these shapes on a CPU; 0: none, taps one by one are."""
-    batch, height, width, channels = x
-    if stride != 1 or not wide(kernel) or height * width < 256:
+    batch, height, width, _ = x
+    if stride != 1 or not wide(kernel) or height * width < SMALL:
         return 0
-    return 4 if batch * height * width >= 64 * 64 else 2  # the larger tile has more filters to make
+    return 4 if batch * height * width >= MANY else 2
 
 
 def wide(kernel: tuple[int, ...]) -> bool:
     """Whether a kernel's shape is one for which fewer multiplications are worth the additions."""
-    return kernel[0] == 3 and min(kernel[-2:]) >= 128
+    return kernel[0] == 3 and min(kernel[-2:]) >= WIDE
 
 
 def by_taps(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
@@ -92,7 +95,7 @@ def by_taps(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
 
 
 def _forward_only(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    if kernel.shape[0] == 3 and stride == 2 and x.shape[-1] >= 128:
+    if kernel.shape[0] == 3 and stride == 2 and x.shape[-1] >= WIDE:
         return by_parity(x, kernel)
     if kernel.shape[0] == 3 and stride == 1 and kernel.shape[3] <= NARROW < kernel.shape[2]:
         return by_sums(x, kernel)
@@ -243,12 +246,12 @@ def weight_gradient(x: jax.Array, grad: jax.Array, size: int, stride: int, outpu
         block = lax.dynamic_slice(x, (photo, row * stride, 0, 0), (1, reach, *x.shape[2:]))
         out = lax.dynamic_slice(grad, (photo, row, 0, 0), (1, rows, out_width, features))
         columns = [block[:, :, j : j + (out_width - 1) * stride + 1 : stride] for j in range(size)]
-        wide = jnp.concatenate(columns, axis=-1)  # a pixel and its neighbours in the row
+        rows_of_taps = jnp.concatenate(columns, axis=-1)  # a pixel and its neighbours in the row
         if outputs:
-            taps = _transformed(wide, outputs)
+            taps = _transformed(rows_of_taps, outputs)
             outs = _combine(WINOGRAD[outputs][0].T, [out[:, i::outputs] for i in range(outputs)])
         else:
-            taps = [wide[:, i : i + (rows - 1) * stride + 1 : stride] for i in range(size)]
+            taps = [rows_of_taps[:, i : i + (rows - 1) * stride + 1 : stride] for i in range(size)]
             outs = [out] * size
         products = [a.reshape(-1, features).T @ b.reshape(-1, size * channels) for a, b in zip(outs, taps)]
         return [total + product for total, product in zip(totals, products)], None

@@ -21,7 +21,7 @@ def fold_norms(variables: Mapping[str, Any]) -> dict[str, Any]:
         skips stay: they follow no convolution.
     """
     params, stats = flatten_dict(variables["params"]), flatten_dict(variables.get("batch_stats", {}))
-    for *above, norm in {path[:-1] for path in stats}:
+    for *above, norm in sorted({path[:-1] for path in stats}):  # in one order, so that a program is found again
         layer = (*above, norm.removesuffix("_norm"))
         if (*layer, "kernel") not in params:
             continue
