@@ -38,17 +38,18 @@ def add_work_size(parser: argparse.ArgumentParser) -> None:
     """Adds `--work_size`, as `sgdbd_jax.detector.Detector` takes it."""
 
     def work_size(text: str) -> int | str:
-        if text != "native" and int(text) < 1:
+        if text != "native" and int(text.removeprefix("max:")) < 1:
             raise ValueError(text)  # argparse makes a sentence of it
-        return text if text == "native" else int(text)
+        return int(text) if text.isdecimal() else text
 
     parser.add_argument(
         "--work_size",
         type=work_size,
-        default=320,
-        metavar="N|native",
-        help="photos are resized to N x N pixels for the network, or stay as they are; 320",
+        metavar="N|max:N|native",
+        help="photos are resized for the network to N x N pixels, as in the paper's tables (320); to at most N on the"
+        " longer side; or stay as they are; what the weights were validated at, or 320",
     )
+    parser.add_argument("--no_refine", action="store_true", help="masks as the network gives them")
 
 
 def _fail(message: str, *, code: int = 2) -> int:

@@ -54,14 +54,14 @@ def main(argv: list[str] | None = None) -> int:
 
     protocol = {"paper": PAPER, "sod": SOD}[options.protocol]
     pairs = _pair(options)
-    if options.weights:
-        mask_of = _detecting(options, protocol)
-    else:
+    if options.predictions:
         mask_of, pairs = _reading(options, protocol, pairs)
+    else:
+        mask_of = _detecting(options, protocol)
     pairs = _check(options, pairs, mask_of)
     scores = score(_masks_and_truths(options, protocol, pairs, mask_of), protocol)
 
-    label = str(options.weights or options.predictions)
+    label = str(options.predictions or options.weights or "the shipped weights")
     files = {
         "per_image.csv": _csv(
             [{"image": image.name} | row for (image, _), row in zip(pairs, scores.rows, strict=True)]
@@ -89,8 +89,8 @@ def _parser() -> argparse.ArgumentParser:
         choices=("blurred", "focused"),
         help="what white means in the ground truths: blurred in CUHK's own, focused in DUT's",
     )
-    judged = parser.add_mutually_exclusive_group(required=True)
-    judged.add_argument("--weights", type=Path, metavar="FILE", help="a generator's weights to score")
+    judged = parser.add_mutually_exclusive_group()
+    judged.add_argument("--weights", type=Path, metavar="FILE", help="a generator's weights; those that are shipped")
     judged.add_argument("--predictions", type=Path, metavar="DIR", help="masks to score, white = in focus, named alike")
     parser.add_argument("--protocol", choices=("paper", "sod"), default="paper", help="%(default)s")
     command.add_work_size(parser)
@@ -122,7 +122,7 @@ def _detecting(options: argparse.Namespace, protocol: Protocol) -> MaskOf:
     from sgdbd_jax.detector import Detector
     from sgdbd_jax.validation import stored
 
-    detector = Detector.load(options.weights, work_size=options.work_size)
+    detector = Detector.load(options.weights, work_size=options.work_size, refine=not options.no_refine)
     return lambda image, photo: stored(detector(photo, size=_size(protocol, photo)))
 
 

@@ -28,7 +28,6 @@ TINT = (90, 0, 160)  # RGB that the blurred part of an overlay is drawn towards
 def main(argv: list[str] | None = None) -> int:
     """Parses `argv`, writes the masks, and returns the exit code."""
     options = _parser().parse_args(argv)
-    weights = options.weights or _default_weights()
     photos, failed = _photos(options.paths)
     if not photos and failed:  # each path has been named
         return 2
@@ -43,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     from sgdbd_jax.detector import Detector
     from sgdbd_jax.weights import write_atomically
 
-    detector = Detector.load(weights, work_size=options.work_size)
+    detector = Detector.load(options.weights, work_size=options.work_size, refine=not options.no_refine)
     done = 0
     for path, name in tqdm(_named(photos), unit="photo", delay=1):
         try:
@@ -79,20 +78,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments.predict", description="In-focus masks for photos.")
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a photo, or a folder of photos")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for NAME.mask.png")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help=f"a generator's weights; {DEFAULT_WEIGHTS}")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="a generator's weights; those that are shipped")
     command.add_work_size(parser)
     parser.add_argument("--overlay", action="store_true", help="also NAME.overlay.png: the photo, blurred part tinted")
     return parser
-
-
-def _default_weights() -> Path:
-    for folder in (Path(), Path(__file__).parents[1]):
-        if (folder / DEFAULT_WEIGHTS).is_file():
-            return folder / DEFAULT_WEIGHTS
-    raise UserError(
-        f"{DEFAULT_WEIGHTS}: no such file; pass --weights FILE, such as runs/demo/generator.safetensors after"
-        " `python -m experiments.train`"
-    )
 
 
 def _photos(paths: Iterable[Path]) -> tuple[list[Path], int]:

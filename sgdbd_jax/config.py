@@ -142,6 +142,8 @@ class Config:
     paste_real: bool = False  # D's real photos are pasted by the same mask too, so that a seam tells nothing
     generator_optimiser: OptimiserConfig = OptimiserConfig()
     disc_optimiser: OptimiserConfig = OptimiserConfig()
+    # After the game (not in the paper)
+    taught_steps: int = 0  # on its own masks of the source photos, refined; warm_batch and warm_optimiser hold too
     # Validation: for choosing only, never for training
     validation_images: str = ""
     validation_masks: str = ""
@@ -245,7 +247,7 @@ def check(config: Config) -> None:
     for name in _AT_LEAST_1:
         if values[name] < 1:
             raise UserError(f"{name}: {values[name]} must be at least 1")
-    for name in ("steps", "warm_steps", "classifier_steps", "photo_size", "seed", "scenes"):
+    for name in ("steps", "warm_steps", "taught_steps", "classifier_steps", "photo_size", "seed", "scenes"):
         if values[name] < 0:
             raise UserError(f"{name}: {values[name]} must not be negative")
     for name in _POSITIVE:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -18,6 +18,8 @@ from sgdbd_jax.errors import UserError
 from sgdbd_jax.models.folding import fold_norms, with_taps
 from sgdbd_jax.models.generator import MULTIPLE, Generator
 from sgdbd_jax.models.layers import to_unit
+from sgdbd_jax.refine import Refinement
+from sgdbd_jax.shipped import shipped
 from sgdbd_jax.weights import load_weights, merge, reading_metadata
 
 LARGEST = 4096  # pixels a side of a working size; 4096 takes tens of gigabytes
@@ -32,32 +34,50 @@ class Detector:
         config: the generator's.
         variables: its `params` and, where it has BatchNorm, `batch_stats`, as they are after training.
         work_size: side in pixels of the square that photos are resized to before the network sees them, 320 in the
-            paper's tables; or "native": photos keep their own size.
+            paper's tables; or "native": photos keep their own size; or "max:N": they keep their shape, and their size
+            up to N pixels on the longer side.
+        refinement: of each photo's mask, at the size at which the network sees it; `None`: none.
     """
 
-    def __init__(self, config: GeneratorConfig, variables: Mapping[str, Any], *, work_size: int | str = 320) -> None:
-        if work_size != "native" and (isinstance(work_size, str) or not 1 <= work_size <= LARGEST):
-            raise UserError(f"work_size: {work_size!r} must be a number of pixels, from 1 to {LARGEST}, or 'native'")
-        self._side = work_size if isinstance(work_size, int) else None
+    def __init__(
+        self,
+        config: GeneratorConfig,
+        variables: Mapping[str, Any],
+        *,
+        work_size: int | str = 320,
+        refinement: Refinement | None = None,
+    ) -> None:
+        self._working = _working_size(work_size)
+        self._refinement = refinement
         self._config = dataclasses.replace(config, trunk_norm=False, decoder_norm=False)
         self._variables = _prepare(dict(variables))
 
     @classmethod
-    def load(cls, weights: str | os.PathLike, *, work_size: int | str = 320) -> Detector:
+    def load(
+        cls, weights: str | os.PathLike | None = None, *, work_size: int | str | None = None, refine: bool = True
+    ) -> Detector:
         """Reads a generator's weight file, as training and the converters write it.
+
+        Args:
+            weights: the file; `None`: the weights that come with the package.
+            work_size: as above; `None`: what the file says it was validated at, or 320.
+            refine: whether masks are refined as the file asks for, if it does.
 
         Raises:
             UserError: no such file, not a generator's, truncated, of another architecture, or not finite.
         """
+        weights = shipped() if weights is None else weights
         loaded, metadata = load_weights(weights, kind="generator")
         photo = jax.ShapeDtypeStruct((1, MULTIPLE, MULTIPLE, 3), jnp.float32)
         with reading_metadata(weights):
             config = from_dict(GeneratorConfig, metadata["config"])
+            asked = metadata.get("prediction", {})
+            refinement = Refinement(**asked["refinement"]) if refine and "refinement" in asked else None
             expected = jax.eval_shape(lambda p: Generator(config).init(jax.random.key(0), p, train=False), photo)
         variables = merge(expected, loaded, where=str(weights))
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)):
             raise UserError(f"{weights}: holds values that are not finite; its training diverged, take an earlier file")
-        return cls(config, variables, work_size=work_size)
+        return cls(config, variables, work_size=work_size or asked.get("work_size", 320), refinement=refinement)
 
     def __call__(self, photo: np.ndarray, *, size: tuple[int, int] | None = None) -> np.ndarray:
         """The mask of one photo.
@@ -74,11 +94,13 @@ class Detector:
         """
         if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or photo.size == 0:
             raise ValueError(f"a photo must be uint8 [H, W, 3], here {photo.dtype} {photo.shape}")
-        shown = resize_photo(photo, (self._side, self._side)) if self._side else photo
-        height, width = shown.shape[:2]
+        height, width = self._working(*photo.shape[:2])
+        shown = photo if (height, width) == photo.shape[:2] else resize_photo(photo, (height, width))
         # np.pad reflects as often as it must, so even a photo smaller than its padding works.
         padded = np.pad(shown, ((0, -height % MULTIPLE), (0, -width % MULTIPLE), (0, 0)), mode="reflect")
         mask = np.asarray(self.detect(padded[None]))[0, :height, :width]
+        if self._refinement is not None:
+            mask = self._refinement(mask, shown)
         return resize_mask(mask, size or photo.shape[:2])
 
     def detect(self, photos: np.ndarray | jax.Array) -> jax.Array:
@@ -103,6 +125,27 @@ class Detector:
                 f"photos must be uint8 [B, H, W, 3], sides multiples of {MULTIPLE}, here {photos.dtype} {photos.shape}"
             )
         return _detect(self._config, self._variables, photos)
+
+
+def _working_size(work_size: int | str) -> Callable[[int, int], tuple[int, int]]:
+    """From a photo's height and width to those at which the network sees it."""
+    if work_size == "native":
+        return lambda height, width: (height, width)
+    largest = str(work_size).removeprefix("max:")
+    if not largest.isdecimal() or not 1 <= int(largest) <= LARGEST:
+        raise UserError(
+            f"work_size: {work_size!r} must be a number of pixels, from 1 to {LARGEST}, 'max:' and such a number, or"
+            " 'native'"
+        )
+    side = int(largest)
+    if isinstance(work_size, int):
+        return lambda height, width: (side, side)
+
+    def within(height: int, width: int) -> tuple[int, int]:
+        scale = min(1.0, side / max(height, width))
+        return max(1, round(scale * height)), max(1, round(scale * width))
+
+    return within
 
 
 @jax.jit

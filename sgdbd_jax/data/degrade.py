@@ -29,10 +29,10 @@ def degrade(photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     sigma, deviation, quality = rng.uniform(*SOFTNESS), rng.uniform(*NOISE), int(rng.integers(QUALITY[0], QUALITY[1]))
     values = photo.astype(np.float32)
     if softens:
-        values = ndimage.gaussian_filter(values, (sigma, sigma, 0))
+        values = ndimage.gaussian_filter(values, (sigma, sigma, 0)).astype(np.float32)
     if grains:  # of brightness, and half as much of each colour
         grain = rng.standard_normal((*photo.shape[:2], 4), np.float32)
-        values = values + deviation * (grain[..., :1] + 0.5 * grain[..., 1:])
+        values += np.float32(deviation) * (grain[..., :1] + 0.5 * grain[..., 1:])
     photo = np.clip(np.rint(values), 0, 255).astype(np.uint8)
     if not compresses:
         return photo

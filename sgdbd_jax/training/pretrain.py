@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from sgdbd_jax.errors import UserError
 from sgdbd_jax.models.layers import to_unit
 from sgdbd_jax.training.loop import Stage, run_stage
 from sgdbd_jax.training.parallel import parallelize
-from sgdbd_jax.training.state import FitState, init_net, make_optimiser
+from sgdbd_jax.training.state import FitState, NetState, init_net, make_optimiser
 from sgdbd_jax.training.step import classifier_loss, make_fit_step, mask_loss
 from sgdbd_jax.weights import load_weights, merge, reading_metadata, save_weights
 
@@ -71,11 +72,15 @@ def pretrain_classifier(run: Run) -> dict[str, Any]:
     return variables
 
 
-def fit_generator(run: Run, stage: Stage, optimiser: optax.GradientTransformation) -> FitState:
-    """Trains the generator alone by cross-entropy on the masks of the stage's rows."""
+def fit_generator(
+    run: Run, stage: Stage, optimiser: optax.GradientTransformation, start: Mapping[str, Any] | None = None
+) -> FitState:
+    """Trains the generator alone by cross-entropy on the masks of the stage's rows; from `start`, where it is given."""
     config = run.config
     key = jax.random.fold_in(jax.random.key(config.seed), 0)
     net = init_net(run.networks.generator, optimiser, key, config.crop, run.trunk)
+    if start is not None:
+        net = NetState(start["params"], start["batch_stats"], optimiser.init(start["params"]))
     net = net.averaged() if config.average else net
     fit = make_fit_step(run.networks.generator, optimiser, mask_loss, run.axis, decay=config.average)
     step = parallelize(fit, run.devices)

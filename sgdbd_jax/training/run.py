@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,9 +23,10 @@ from sgdbd_jax.training.pretrain import fit_generator, pretrain_classifier
 from sgdbd_jax.training.samples import sample_picture, score_generator
 from sgdbd_jax.training.state import FitState, NetState, Networks, TrainState, init_game, make_optimiser
 from sgdbd_jax.training.step import make_game_step
+from sgdbd_jax.training.teach import make_targets
 from sgdbd_jax.weights import save_weights, write_atomically
 
-WARM_STREAM, GAME_STREAM = 12, 13  # of random numbers
+WARM_STREAM, GAME_STREAM, TAUGHT_STREAM = 12, 13, 15  # of random numbers
 
 
 @dataclass
@@ -67,31 +69,48 @@ def train(run: Run) -> Path:
         Stopped: the run was asked to stop.
     """
     config, rows = run.config, run.rows
-    for name in ("batch", "classifier_batch") + (("warm_batch",) if config.warm_steps else ()):
+    for name in ("batch", "classifier_batch") + (("warm_batch",) if config.warm_steps or config.taught_steps else ()):
         check_batch(getattr(config, name), run.devices, name=name)
     claim_workdir(run.workdir, config, fingerprints(run.photos.training))
     if config.supervised:
         stage = Stage("supervised", rows.supervised, GAME_STREAM, config.steps, config.batch)
-        return _deliver(run, stage.name, fit_generator(run, stage, make_optimiser(config.generator_optimiser)))
+        return _deliver(run, stage, fit_generator(run, stage, make_optimiser(config.generator_optimiser)))
 
-    classifier = pretrain_classifier(run) if config.bilateral_weight else {}
-    state = init_game(config, run.networks, run.trunk)
+    start: dict[str, Any] | None = None  # the generator so far
     if config.warm_steps:
         stage = Stage("warm", rows.warm, WARM_STREAM, config.warm_steps, config.warm_batch)
-        warm = fit_generator(run, stage, make_optimiser(config.warm_optimiser, stage.steps)).net.predicting
-        fresh = make_optimiser(config.generator_optimiser).init(warm["params"])
-        state = state.replace(generator=NetState(warm["params"], warm["batch_stats"], fresh))
+        state: Any = fit_generator(run, stage, make_optimiser(config.warm_optimiser, stage.steps))
+        start = state.net.predicting
+    if config.steps:
+        stage = Stage("game", rows.game, GAME_STREAM, config.steps, config.batch)
+        state = _play(run, stage, start)
+    if config.taught_steps:
+        teacher = generator_of(state)
+        row = functools.partial(rows.taught, targets=make_targets(run, teacher))
+        stage = Stage("taught", row, TAUGHT_STREAM, config.taught_steps, config.warm_batch)
+        optimiser = make_optimiser(config.warm_optimiser, stage.steps)
+        state = fit_generator(run, stage, optimiser, teacher.predicting)
+    return _deliver(run, stage, state)
+
+
+def _play(run: Run, stage: Stage, start: dict[str, Any] | None) -> TrainState:
+    """The game, from a generator where there is one."""
+    config = run.config
+    classifier = pretrain_classifier(run) if config.bilateral_weight else {}
+    state = init_game(config, run.networks, run.trunk)
+    if start is not None:
+        fresh = make_optimiser(config.generator_optimiser).init(start["params"])
+        state = state.replace(generator=NetState(start["params"], start["batch_stats"], fresh))
     if config.average:
         state = state.replace(generator=state.generator.averaged())
     step = parallelize(make_game_step(config, run.networks, run.axis), run.devices)
-    stage = Stage("game", rows.game, GAME_STREAM, config.steps, config.batch)
-    return _deliver(run, stage.name, run_stage(run, stage, state, step, classifier))
+    return run_stage(run, stage, state, step, classifier)
 
 
-def _deliver(run: Run, stage: str, state: TrainState | FitState) -> Path:
+def _deliver(run: Run, stage: Stage, state: TrainState | FitState) -> Path:
     """Writes `generator.safetensors`, two pictures, and `result.json` where there is something to score on."""
-    config, step = run.config, run.config.steps
-    checkpoints = Checkpoints(run.workdir / "checkpoints" / stage, keep=config.keep)
+    config, step = run.config, stage.steps
+    checkpoints = Checkpoints(run.workdir / "checkpoints" / stage.name, keep=config.keep)
     try:
         best = checkpoints.best()
         if best is not None and best != step:
@@ -105,7 +124,7 @@ def _deliver(run: Run, stage: str, state: TrainState | FitState) -> Path:
     metadata = {"kind": "generator", "config": to_dict(config.generator), "step": step, "seed": config.seed}
     save_weights(path, variables, metadata)
     write_atomically(run.workdir / "samples.png", sample_picture(run, net))
-    write_atomically(run.workdir / "learning_curve.png", pictures.learning_curve(read_log(run.workdir, stage)))
+    write_atomically(run.workdir / "learning_curve.png", pictures.learning_curve(read_log(run.workdir, stage.name)))
     scored_on = run.photos.held_out or run.photos.validation
     if scored_on is not None:
         result = score_generator(run, net, scored_on)

@@ -204,9 +204,7 @@ def mask_loss(logits: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
 def update(net: NetState, optimiser: optax.GradientTransformation, grads: Any, batch_stats: Any) -> NetState:
     """One optax update of one network."""
     updates, opt_state = optimiser.update(grads, net.opt_state, net.params)
-    return net.replace(
-        params=optax.apply_updates(net.params, updates), batch_stats=batch_stats, opt_state=opt_state
-    )
+    return net.replace(params=optax.apply_updates(net.params, updates), batch_stats=batch_stats, opt_state=opt_state)
 
 
 def follow(net: NetState, step: jax.Array, decay: float) -> NetState:

@@ -1,0 +1,35 @@
+"""The weight files that come with the package: where they are, and that they are whole."""
+
+import functools
+import hashlib
+import json
+import sysconfig
+from pathlib import Path
+
+from sgdbd_jax.errors import UserError
+
+GENERATOR = "generator.safetensors"
+
+
+@functools.cache
+def shipped(name: str = GENERATOR) -> Path:
+    """The path of a shipped weight file, whose SHA-256 is that of the manifest beside it.
+
+    Raises:
+        UserError: it is not there, or not the file that was shipped.
+    """
+    folder = _folder()
+    path = folder / name
+    if not path.is_file():
+        raise UserError(f"{path}: no such file, this installation has no weights; pass a weight file of your own")
+    expected = json.loads((folder / "manifest.json").read_text())[name]
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != expected:
+        raise UserError(f"{path}: is not the file that was shipped (SHA-256 {found[:12]}..., not {expected[:12]}...)")
+    return path
+
+
+def _folder() -> Path:
+    """Beside the package in a clone and an editable installation, else where an installation puts data."""
+    clone = Path(__file__).parents[1] / "weights"
+    return clone if (clone / "manifest.json").is_file() else Path(sysconfig.get_path("data"), "share/sgdbd_jax/weights")
