@@ -20,7 +20,6 @@ from sgdbd_jax.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
-DEFAULT_WEIGHTS = Path("weights") / "generator.safetensors"
 OURS = (".mask.png", ".overlay.png")  # results are not photos, even where they lie among them
 TINT = (90, 0, 160)  # RGB that the blurred part of an overlay is drawn towards
 

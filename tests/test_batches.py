@@ -199,6 +199,29 @@ def test_a_warm_row_is_the_paste_that_its_mask_says():
     assert len(np.unique(batch["mask"])) > 10  # smooth ones among them
 
 
+def test_half_of_the_warm_rows_blur_the_clear_photo_itself():
+    """A photo of one colour is its own blurred version: such a paste is flat."""
+    batch = batch_of(makers(clear=range(0, 250, 5), blurred=None, batch=1).warm, batch=200)
+    flat = sum(len(np.unique(photo)) == 1 for photo in batch["photo"])
+    assert 70 < flat < 130
+
+
+def test_a_taught_row_is_a_source_photo_with_its_target_or_a_warm_row():
+    maker = makers(source=[10, 20, 30, 40], clear=[255] * 5, blurred=[0] * 5)
+    targets = [np.full((SIDE, SIDE), level, np.uint8) for level in (11, 21, 31, 41)]
+    batch = batch_of(functools.partial(maker.taught, targets=targets), batch=300)
+    own = [photo.flat[0] in (10, 20, 30, 40) and photo.std() == 0 for photo in batch["photo"]]
+    for photo, mask, is_source in zip(batch["photo"], batch["mask"], own):
+        np.testing.assert_array_equal(mask, photo[..., :1] + is_source)
+    assert 0.6 < np.mean(own) < 0.8
+
+
+def test_degraded_rows_are_no_longer_the_photos():
+    plain, changed = (batch_of(makers(source=[10] * 4, degrade=degrade).game) for degrade in (False, True))
+    assert plain["source"].std() == 0
+    assert all(changed[name].std() > 0 for name in ("source", "clear", "blurred"))
+
+
 def classified(maker, count=600, **options):
     return batch_of(functools.partial(maker.classifier, **options), batch=count)
 

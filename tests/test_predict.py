@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from tiny_generators import constant_variables, save_generator
 
-from experiments.predict import DEFAULT_WEIGHTS, main, overlay
+from experiments.predict import main, overlay
 from sgdbd_jax.errors import UserError
 
 
@@ -111,15 +111,10 @@ def test_an_overlay_shows_the_photo_where_in_focus_and_hides_it_elsewhere(predic
     assert names(tmp_path / "out") == ["a.mask.png", "a.overlay.png"]
 
 
-def test_weights_are_looked_for_in_the_current_folder(weights, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("experiments.predict.__file__", str(tmp_path / "experiments" / "predict.py"))
-    photo = save(tmp_path / "a.png")
-    with pytest.raises(UserError, match=r"generator\.safetensors: no such file; pass --weights FILE, such as"):
-        main([str(photo), "--out", "out"])
-    DEFAULT_WEIGHTS.parent.mkdir()
-    DEFAULT_WEIGHTS.write_bytes(weights.read_bytes())
-    assert main([str(photo), "--out", "out", "--work_size", "16"]) == 0
+def test_without_weights_the_shipped_ones_are_taken(weights, tmp_path, monkeypatch):
+    monkeypatch.setattr("sgdbd_jax.detector.shipped", lambda: weights)
+    assert main([str(save(tmp_path / "a.png")), "--out", str(tmp_path / "out"), "--work_size", "16"]) == 0
+    assert names(tmp_path / "out") == ["a.mask.png"]
 
 
 @pytest.mark.parametrize("size", ["0", "-3", "big"])

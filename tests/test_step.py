@@ -180,6 +180,27 @@ def test_a_round_with_our_own_convolutions_is_the_round_with_the_compiler_s():
         assert float(said[name]) == pytest.approx(float(value), rel=1e-4)
 
 
+def test_a_moving_average_follows_the_generator_and_predicts():
+    """After one round a tenth of the start is left (1 of 10); after the next 2 of 11, or the decay if that is less."""
+    config = replace(CONFIG, {"average": 0.15})
+    begun = init_game(config, NETWORKS)
+    state = begun.replace(generator=begun.generator.averaged())
+    step, seen = jax.jit(make_game_step(config, NETWORKS)), [begun.generator.variables]
+    for at in range(2):
+        state, _ = step(state, CLASSIFIER, make_batch(config, seed=at))
+        seen.append(state.generator.variables)
+
+    def expected(first, second, third):
+        return 0.15 * (0.1 * first + 0.9 * second) + 0.85 * third
+
+    jax.tree.map(
+        lambda found, *values: np.testing.assert_allclose(found, expected(*values), rtol=1e-5, atol=1e-7),
+        state.generator.predicting,
+        *seen,
+    )
+    assert begun.generator.predicting == begun.generator.variables  # without an average, itself
+
+
 # What is computed once, donated, or left alone ------------------------------------------------------------------------
 
 
@@ -423,3 +444,17 @@ def test_optimisers_by_their_first_moves(name, moves):
     for gradient, move in zip((4.0, 0.0), moves):
         update, state = rule.update(jnp.float32(gradient), state, jnp.float32(1.0))
         assert float(update) == pytest.approx(move, rel=1e-4)
+
+
+def test_a_trunk_learns_slower_and_a_stage_s_rate_falls_along_a_cosine():
+    """SGD of rate 1: the first update is the gradient, a fifth of it in the trunk; half-way through, half of both."""
+    rule = make_optimiser(OptimiserConfig("sgd", 1.0, 0.0, trunk=0.2), steps=4)
+    params = {"trunk": {"kernel": jnp.zeros(())}, "head": {"kernel": jnp.zeros(())}}
+    gradients, state = jax.tree.map(jnp.ones_like, params), rule.init(params)
+    moves = []
+    for _ in range(5):
+        move, state = rule.update(gradients, state, params)
+        moves.append((float(move["trunk"]["kernel"]), float(move["head"]["kernel"])))
+    np.testing.assert_allclose(moves[0], (-0.2, -1.0), rtol=1e-6)
+    np.testing.assert_allclose(moves[2], (-0.1, -0.5), rtol=1e-6)
+    np.testing.assert_allclose(moves[4], (0, 0), atol=1e-7)
