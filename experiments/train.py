@@ -24,7 +24,7 @@ HELP = {
     "demo": "small networks, scenes made here; minutes on 2 cores",
     "paper": "the paper's networks, Adam, ImageNet VGG16",
     "release": "the authors' program: BatchNorm, SGD, random start, mask terms",
-    "robust": "the paper's game with what made it steadier here",
+    "robust": "what the shipped weights were made with: pastes, then its own masks",
 }
 
 

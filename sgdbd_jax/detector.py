@@ -22,13 +22,14 @@ from sgdbd_jax.refine import Refinement
 from sgdbd_jax.shipped import shipped
 from sgdbd_jax.weights import load_weights, merge, reading_metadata
 
+BUCKET = 64  # photos of sizes of their own are padded to multiples of it, so that few sizes are compiled
 LARGEST = 4096  # pixels a side of a working size; 4096 takes tens of gigabytes
 
 
 class Detector:
     """A trained generator, compiled, that takes photos of any size.
 
-    It compiles anew for every working size: with "native", for every size of photo up to a multiple of 16.
+    It compiles anew for every working size: with "native" and "max:N", for every size up to a multiple of 64.
 
     Args:
         config: the generator's.
@@ -48,6 +49,7 @@ class Detector:
         refinement: Refinement | None = None,
     ) -> None:
         self._working = _working_size(work_size)
+        self._multiple = MULTIPLE if isinstance(work_size, int) else BUCKET
         self._refinement = refinement
         self._config = dataclasses.replace(config, trunk_norm=False, decoder_norm=False)
         self._variables = _prepare(dict(variables))
@@ -97,7 +99,7 @@ class Detector:
         height, width = self._working(*photo.shape[:2])
         shown = photo if (height, width) == photo.shape[:2] else resize_photo(photo, (height, width))
         # np.pad reflects as often as it must, so even a photo smaller than its padding works.
-        padded = np.pad(shown, ((0, -height % MULTIPLE), (0, -width % MULTIPLE), (0, 0)), mode="reflect")
+        padded = np.pad(shown, ((0, -height % self._multiple), (0, -width % self._multiple), (0, 0)), mode="reflect")
         mask = np.asarray(self.detect(padded[None]))[0, :height, :width]
         if self._refinement is not None:
             mask = self._refinement(mask, shown)

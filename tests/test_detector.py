@@ -7,12 +7,13 @@ import pytest
 from PIL import Image
 from tiny_generators import CONFIG, constant_variables, random_variables, save_generator
 
-from sgdbd_jax.config import GeneratorConfig
+from sgdbd_jax.config import GeneratorConfig, to_dict
 from sgdbd_jax.detector import Detector
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.models.convolution import plain
 from sgdbd_jax.models.generator import Generator
 from sgdbd_jax.models.layers import to_unit
+from sgdbd_jax.refine import Refinement
 from sgdbd_jax.weights import save_weights
 
 VARIABLES = random_variables()
@@ -66,11 +67,46 @@ def test_a_batch_that_is_none_is_refused(native, shape, kind):
         native.detect(np.zeros(shape, kind))
 
 
-def test_native_reflects_to_a_multiple_of_16_and_cuts_back(native):
-    photo = photo_of(17, 30)
-    rows = [*range(17), *range(15, 0, -1)]  # the edge itself is not repeated
-    columns = [*range(30), 28, 27]
-    np.testing.assert_allclose(native(photo), mask_by_hand(photo[rows][:, columns])[:17, :30], atol=1e-5)
+def test_native_reflects_to_a_multiple_of_64_and_cuts_back(native):
+    photo = photo_of(49, 62)
+    rows = [*range(49), *range(47, 32, -1)]  # the edge itself is not repeated
+    columns = [*range(62), 60, 59]
+    np.testing.assert_allclose(native(photo), mask_by_hand(photo[rows][:, columns])[:49, :62], atol=1e-5)
+
+
+def test_a_photo_larger_than_the_most_is_made_smaller_and_keeps_its_shape():
+    photo = photo_of(80, 160)
+    shown = np.asarray(Image.fromarray(photo).resize((128, 64), Image.Resampling.BILINEAR))
+    detector = Detector(CONFIG, VARIABLES, work_size="max:128")
+    np.testing.assert_allclose(detector(photo, size=(64, 128)), mask_by_hand(shown), atol=1e-5)
+    assert detector(photo).shape == (80, 160)
+    np.testing.assert_allclose(detector(photo[:64, :64]), mask_by_hand(photo[:64, :64]), atol=1e-5)  # as it is
+
+
+def test_a_refinement_is_of_the_mask_and_the_photo_that_the_network_sees():
+    photo = photo_of(40, 24)
+    seen = []
+
+    class Recording(Refinement):
+        def __call__(self, mask, photo):
+            seen.append((mask, photo))
+            return np.full(mask.shape, 0.25, np.float32)
+
+    mask = Detector(CONFIG, VARIABLES, work_size=32, refinement=Recording())(photo)
+    assert mask.shape == (40, 24) and (mask == 0.25).all()
+    ((given, shown),) = seen
+    np.testing.assert_allclose(given, mask_by_hand(shown), atol=1e-5)
+    np.testing.assert_array_equal(shown, Image.fromarray(photo).resize((32, 32), Image.Resampling.BILINEAR))
+
+
+def test_a_weight_file_says_how_its_masks_are_made(tmp_path):
+    photo, path = photo_of(80, 64), tmp_path / "g.safetensors"
+    prediction = {"work_size": "max:64", "refinement": {"threshold": 0.6, "gain": 10.0}}
+    save_weights(path, VARIABLES, {"kind": "generator", "config": to_dict(CONFIG), "prediction": prediction})
+    asked = Detector(CONFIG, VARIABLES, work_size="max:64", refinement=Refinement(threshold=0.6, gain=10.0))
+    np.testing.assert_array_equal(Detector.load(path)(photo), asked(photo))
+    plain = Detector(CONFIG, VARIABLES, work_size=32)
+    np.testing.assert_array_equal(Detector.load(path, work_size=32, refine=False)(photo), plain(photo))
 
 
 def test_a_work_size_squashes_the_photo_and_the_mask_comes_back():
