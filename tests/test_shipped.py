@@ -3,10 +3,15 @@
 import hashlib
 import json
 
+import numpy as np
 import pytest
 
 from sgdbd_jax import shipped as module
+from sgdbd_jax.data.scenes import Lens, SceneConfig, build_layers, photograph
+from sgdbd_jax.data.sources import PhotoSet
+from sgdbd_jax.detector import Detector
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.validation import score_detector
 
 
 @pytest.fixture
@@ -36,3 +41,32 @@ def test_an_installation_without_weights_says_so(folder):
         UserError, match=r"b\.safetensors: no such file, this installation has no weights; pass a weight"
     ):
         module.shipped("b.safetensors")
+
+
+@pytest.fixture(scope="module")
+def near_and_far():
+    """Photos of 6 scenes of two layers, each focused near and far: `[6, 2, S, S, 3]`, and their masks."""
+    config = SceneConfig(size=256, leaf_low=12.0, leaf_high=60.0, layers_low=2, layers_high=2)
+    photos, masks = [], []
+    for seed in range(6):
+        layers = build_layers(seed, config)
+        far, near = layers.nearness
+        for focus in (near, far):
+            scene = photograph(layers, Lens(focus, 5.0 / (near - far)), config)
+            photos.append(scene.image)
+            masks.append(scene.mask)
+    return np.stack(photos).reshape(6, 2, 256, 256, 3), np.stack(masks).reshape(6, 2, 256, 256)
+
+
+def test_the_shipped_generator_knows_focus_when_it_sees_it(near_and_far):
+    """On scenes unlike its training photos; a file with one layer of noise falls to the constant masks' scores."""
+    photos, masks = near_and_far
+    scenes = PhotoSet(tuple("abcdefghijkl"), photos.reshape(-1, 256, 256, 3), masks.reshape(-1, 256, 256))
+    result = score_detector(Detector.load(), scenes).result
+    assert result["f_measure"] > 0.85 and result["mae"] < 0.2, result
+
+
+def test_one_scene_focused_near_and_far_has_complementary_masks(near_and_far):
+    detect = Detector.load()
+    for near, far in near_and_far[0]:
+        assert np.corrcoef(detect(near).ravel(), detect(far).ravel())[0, 1] < -0.5
