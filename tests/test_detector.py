@@ -40,7 +40,7 @@ def native(tmp_path_factory):
 
 
 def test_native_gives_what_the_network_gives_in_evaluation_mode(native):
-    photo = photo_of(32, 32)
+    photo = photo_of(64, 64)
     mask = native(photo)
     assert mask.dtype == np.float32
     np.testing.assert_allclose(mask, mask_by_hand(photo), atol=1e-5)

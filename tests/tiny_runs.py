@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-STEPS = {"classifier": 12, "warm": 4, "game": 24}
+STEPS = {"warm": 4, "classifier": 12, "game": 24}
 SIZE = 16
 FIELDS: dict[str, object] = {
     "scenes": 8,
