@@ -71,7 +71,9 @@ DEMO = Config(
     scenes=256,
     photo_size=64,
     crop=64,
-    generator=dataclasses.replace(ROBUST.generator, width=0.25, trunk_norm=True),
+    generator=dataclasses.replace(
+        ROBUST.generator, width=0.25, trunk_norm=True, blocks=(((256, 3),), ((128, 3),), ((64, 3),), ((32, 3),))
+    ),
     discriminator=dataclasses.replace(RELEASE_DISCRIMINATOR, width=0.25),
     classifier=ClassifierConfig(width=0.25, norm=True),
     vgg16="random",
