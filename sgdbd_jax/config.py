@@ -250,6 +250,8 @@ def check(config: Config) -> None:
     for name in ("steps", "warm_steps", "taught_steps", "classifier_steps", "photo_size", "seed", "scenes"):
         if values[name] < 0:
             raise UserError(f"{name}: {values[name]} must not be negative")
+    if not config.steps and (config.supervised or not config.warm_steps):
+        raise UserError("steps: 0 leaves nothing to train; add steps, or (unless supervised) warm_steps")
     for name in _POSITIVE:
         if not 0 < values[name] < math.inf:
             raise UserError(f"{name}: {values[name]} must be finite and positive")

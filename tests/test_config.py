@@ -73,7 +73,7 @@ def test_what_cannot_be_run_is_refused_with_the_field_its_value_and_the_remedy(c
     [
         {"crop": 320},  # as large as the photos
         {"crop": 512, "photo_size": 0},  # photos keep their own size, which is seen when they are read
-        {"steps": 0, "classifier_steps": 0, "checkpoint_minutes": 0.0},
+        {"steps": 0, "warm_steps": 1, "classifier_steps": 0, "checkpoint_minutes": 0.0},
         {"eta": 0.0, "bilateral_weight": 0.0},
         {"paste_real": True, "second_draw": True},
         {"blurred": "fcsb:5"},
@@ -156,3 +156,11 @@ def test_a_command_line_can_be_parsed_before_an_array_library_loads():
     root = Path(__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"steps": 0}, {"steps": 0, "taught_steps": 9}, {"steps": 0, "supervised": True, "warm_steps": 9}]
+)
+def test_a_run_without_anything_to_train_is_refused(changes):
+    with pytest.raises(UserError, match="steps: 0 leaves nothing to train"):
+        replace(DEMO, changes)
