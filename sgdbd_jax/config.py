@@ -144,6 +144,9 @@ class Config:
     disc_optimiser: OptimiserConfig = OptimiserConfig()
     # After the game (not in the paper)
     taught_steps: int = 0  # on its own masks of the source photos, refined; warm_batch and warm_optimiser hold too
+    # Prediction: how the delivered weights ask to be used, and how validation and self-training use them
+    refine: bool = False  # masks follow the photo's edges and decide; see refine.py
+    half: bool = False  # the generator is delivered as float16
     # Validation: for choosing only, never for training
     validation_images: str = ""
     validation_masks: str = ""

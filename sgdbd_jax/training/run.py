@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,11 @@ from sgdbd_jax.training.log import read_log
 from sgdbd_jax.training.loop import Reporter, Stage, generator_of, run_stage
 from sgdbd_jax.training.parallel import axis_name, check_batch, parallelize
 from sgdbd_jax.training.pretrain import fit_generator, pretrain_classifier
-from sgdbd_jax.training.samples import sample_picture, score_generator
+from sgdbd_jax.training.samples import prediction, sample_picture, score_generator
 from sgdbd_jax.training.state import FitState, NetState, Networks, TrainState, init_game, make_optimiser
 from sgdbd_jax.training.step import make_game_step
 from sgdbd_jax.training.teach import make_targets
-from sgdbd_jax.weights import save_weights, write_atomically
+from sgdbd_jax.weights import halve, save_weights, write_atomically
 
 WARM_STREAM, GAME_STREAM, TAUGHT_STREAM = 12, 13, 15  # of random numbers
 
@@ -121,8 +121,10 @@ def _deliver(run: Run, stage: Stage, state: TrainState | FitState) -> Path:
     if not run.main:
         return path
     variables = {name: tree for name, tree in jax.device_get(net.predicting).items() if tree}
-    metadata = {"kind": "generator", "config": to_dict(config.generator), "step": step, "seed": config.seed}
-    save_weights(path, variables, metadata)
+    work_size, refinement = prediction(config)
+    asked = {"work_size": work_size} | ({"refinement": asdict(refinement)} if refinement else {})
+    metadata = {"kind": "generator", "config": to_dict(config.generator), "prediction": asked, "seed": config.seed}
+    save_weights(path, halve(variables) if config.half else variables, metadata | {"stage": stage.name, "step": step})
     write_atomically(run.workdir / "samples.png", sample_picture(run, net))
     write_atomically(run.workdir / "learning_curve.png", pictures.learning_curve(read_log(run.workdir, stage.name)))
     scored_on = run.photos.held_out or run.photos.validation

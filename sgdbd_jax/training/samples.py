@@ -9,24 +9,32 @@ import numpy as np
 
 from sgdbd_jax import pictures
 from sgdbd_jax.composite import composites
+from sgdbd_jax.config import Config
 from sgdbd_jax.data.batches import make_batch
 from sgdbd_jax.data.sources import PhotoSet
 from sgdbd_jax.detector import Detector
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.models.layers import to_unit
+from sgdbd_jax.refine import Refinement
 from sgdbd_jax.training.state import NetState
 from sgdbd_jax.validation import Detect, score_detector
 
 if TYPE_CHECKING:
     from sgdbd_jax.training.run import Run
 
+OWN_SIZE = "max:1024"  # working size of a generator that learned from photos at their own size
 SAMPLES = 6  # photos in a picture
 SAMPLE_STREAM = 14  # of random numbers, which no stage uses
 
 
+def prediction(config: Config) -> tuple[int | str, Refinement | None]:
+    """How a run's generator is used, in validation and after it: the working size, and the refinement of its masks."""
+    return config.photo_size or OWN_SIZE, Refinement() if config.refine else None
+
+
 def score_generator(run: Run, net: NetState, photos: PhotoSet) -> dict[str, Any]:
-    """Scores a generator as `evaluate` would, on photos scaled as in training."""
-    detect = _detect(run, net, run.config.photo_size or "native")
+    """Scores a generator as `evaluate` would its weights."""
+    detect = _detect(run, net, *prediction(run.config))
     return score_detector(detect, photos).result
 
 
@@ -48,9 +56,9 @@ def sample_picture(run: Run, net: NetState) -> bytes:
     return pictures.sample_grid(columns | {"composite_clear": np.asarray(clear), "composite_blur": np.asarray(blur)})
 
 
-def _detect(run: Run, net: NetState, work_size: int | str) -> Detect:
+def _detect(run: Run, net: NetState, work_size: int | str, refinement: Refinement | None = None) -> Detect:
     """The detector of a generator, which refuses a mask that has no score and cannot be shown."""
-    detector = Detector(run.config.generator, net.predicting, work_size=work_size)
+    detector = Detector(run.config.generator, net.predicting, work_size=work_size, refinement=refinement)
 
     def detect(photo: np.ndarray, **options: Any) -> np.ndarray:
         mask = detector(photo, **options)
