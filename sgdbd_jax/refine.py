@@ -21,7 +21,8 @@ class Refinement:
     radius: float = 0.06  # of the guided filter's windows, as a share of the photo's longer side
     epsilon: float = 1e-4  # colour variance, of colours in [0, 1], below which a window counts as flat
     middle: float = 0.6  # level of the filtered mask above which a pixel is rather in focus
-    sure: tuple[float, float] = (0.1, 0.95)  # levels below and above which it is surely out of, or in focus,
+    blurred: float = 0.1  # level below which a pixel is surely out of focus,
+    focused: float = 0.95  # and above which it is surely in focus,
     share: float = 0.1  # as is at least this share of a photo on either side, if it is on that side of the middle
     side: int = 480  # pixels of the longer side at which the photo is cut
     iterations: int = 3  # of the segmentation; 0 leaves it out
@@ -44,8 +45,8 @@ class Refinement:
         level, shown = resize_mask(level, small), resize_photo(photo, small)
         inside = level > self.middle
         # A sure pixel is on its own side of the middle, whatever the shares ask for.
-        low = np.clip(np.quantile(level, self.share), self.sure[0], self.middle)
-        high = np.clip(np.quantile(level, 1 - self.share), self.middle, self.sure[1])
+        low = np.clip(np.quantile(level, self.share), self.blurred, self.middle)
+        high = np.clip(np.quantile(level, 1 - self.share), self.middle, self.focused)
         if self.iterations:
             inside = segment(shown, inside, sure=(level < low) | (level > high), iterations=self.iterations)
         return np.clip(resize_mask(inside.astype(np.float32), mask.shape), 0, 1)
@@ -75,9 +76,8 @@ def segment(photo: np.ndarray, inside: np.ndarray, *, sure: np.ndarray, iteratio
     ).astype(np.uint8)
     cv2.setRNGSeed(0)  # of this thread; it begins the mixtures
     models = np.zeros((1, 65)), np.zeros((1, 65))
-    labels, *_ = cv2.grabCut(
-        np.ascontiguousarray(photo), labels, (0, 0, 1, 1), *models, iterations, cv2.GC_INIT_WITH_MASK
-    )
+    rectangle = (0, 0, 1, 1)  # not looked at
+    cv2.grabCut(np.ascontiguousarray(photo), labels, rectangle, *models, iterations, cv2.GC_INIT_WITH_MASK)
     return (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
 
 

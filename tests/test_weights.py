@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from sgdbd_jax.errors import UserError
-from sgdbd_jax.weights import load_weights, merge, save_weights, write_atomically
+from sgdbd_jax.weights import halve, load_weights, merge, save_weights, write_atomically
 
 TREE = {
     "params": {
@@ -142,3 +142,11 @@ def test_merging_lists_what_is_missing_what_is_extra_and_what_has_another_shape(
 def test_merging_names_six_of_many_and_counts_the_rest():
     with pytest.raises(UserError, match="missing: w0, w1, w2, w3, w4, w5 and 4 more"):
         merge({f"w{i}": np.zeros(1) for i in range(10)}, {}, where="f")
+
+
+def test_halving_rounds_what_fits_and_leaves_what_does_not():
+    tree = {"a": {"kernel": np.float32([1 / 3, -2.0, 0.0])}, "variance": np.float32([1.0, 70000.0])}
+    halved = halve(tree)
+    assert halved["a"]["kernel"].dtype == np.float16 and halved["variance"].dtype == np.float32
+    np.testing.assert_allclose(halved["a"]["kernel"], tree["a"]["kernel"], rtol=1 / 2048)
+    np.testing.assert_array_equal(halved["variance"], tree["variance"])

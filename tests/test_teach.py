@@ -1,0 +1,100 @@
+"""Self-training, by the whole command: a run that ends with it, its targets, and what it delivers."""
+
+import json
+import os
+import shutil
+import signal
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_runs import SIZE, arguments
+
+from experiments.train import main
+from sgdbd_jax.detector import Detector
+from sgdbd_jax.refine import Refinement
+from sgdbd_jax.training import teach
+from sgdbd_jax.training.log import read_log
+from sgdbd_jax.weights import load_weights
+
+SCENES = 8
+
+
+def command(workdir):
+    changes = {"steps": 0, "taught_steps": 2, "refine": True, "half": True, "average": 0.9, "validate_every": 1000}
+    return main(arguments(workdir, **changes))
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("taught")
+    assert command(workdir) == 0
+    return workdir
+
+
+def targets(workdir):
+    return {path.name: np.array(Image.open(path)) for path in sorted((workdir / "targets").iterdir())}
+
+
+def test_it_follows_the_warm_start_where_there_is_no_game(taught):
+    assert [row["stage"] for row in read_log(taught)] == ["warm"] * 4 + ["taught"] * 2
+    assert {path.name for path in (taught / "checkpoints").iterdir()} == {"warm", "taught"}
+
+
+def test_there_is_a_target_for_every_source_photo(taught):
+    made = targets(taught)
+    assert list(made) == [f"{number:05d}.png" for number in range(SCENES)]
+    assert {target.shape for target in made.values()} == {(SIZE, SIZE)}
+
+
+def test_the_delivered_weights_are_halves_that_say_how_they_want_to_be_used(taught):
+    variables, metadata = load_weights(taught / "generator.safetensors", kind="generator")
+    assert metadata["prediction"]["work_size"] == SIZE
+    assert Refinement(**metadata["prediction"]["refinement"]) == Refinement()
+    assert (metadata["stage"], metadata["step"]) == ("taught", 2)
+    assert variables["params"]["head"]["kernel"].dtype == np.float16
+    photo = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+    assert set(np.unique(Detector.load(taught / "generator.safetensors")(photo))) <= {0.0, 1.0}  # a decision: refined
+
+
+def test_the_score_is_that_of_refined_masks(taught):
+    result = json.loads((taught / "result.json").read_text())
+    assert 0 <= result["mae"] <= 1 and result["images"] == 64
+
+
+def test_lost_and_damaged_targets_are_made_again_and_the_others_kept(taught, tmp_path, monkeypatch):
+    before = targets(taught)
+    workdir = shutil.copytree(taught, tmp_path / "copy")
+    shutil.rmtree(workdir / "checkpoints" / "taught")
+    (workdir / "targets" / "00001.png").unlink()
+    (workdir / "targets" / "00002.png").write_bytes(b"\x89PNG\r\n")
+    Image.fromarray(np.zeros((3, 3), np.uint8)).save(workdir / "targets" / "00003.png")  # of another photo
+    kept = os.stat(workdir / "targets" / "00000.png").st_mtime_ns
+    assert command(workdir) == 0
+    assert os.stat(workdir / "targets" / "00000.png").st_mtime_ns == kept
+    after = targets(workdir)
+    assert list(after) == list(before)
+    for name, target in before.items():
+        np.testing.assert_array_equal(after[name], target)
+    assert (workdir / "generator.safetensors").read_bytes() == (taught / "generator.safetensors").read_bytes()
+
+
+def test_stopped_between_targets_it_keeps_them(taught, tmp_path, monkeypatch, capsys):
+    workdir = shutil.copytree(taught, tmp_path / "copy")
+    shutil.rmtree(workdir / "checkpoints" / "taught")
+    shutil.rmtree(workdir / "targets")
+    write = teach.write_atomically
+
+    def write_and_stop(path, data):
+        write(path, data)
+        if path.name == "00002.png":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(teach, "write_atomically", write_and_stop)
+    assert command(workdir) == 128 + signal.SIGTERM
+    assert "are kept; the same command goes on" in capsys.readouterr().err
+    assert 3 <= len(targets(workdir)) < SCENES
+    assert not (workdir / "checkpoints" / "taught").exists()
+    monkeypatch.undo()
+    assert command(workdir) == 0
+    assert (workdir / "generator.safetensors").read_bytes() == (taught / "generator.safetensors").read_bytes()
