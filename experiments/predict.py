@@ -1,131 +1,191 @@
-"""Masks for photos: `python -m experiments.predict PATH... --out DIR`.
+"""Masks and focus reports for photos: `python -m experiments.predict PATH... --out DIR`, or `sgdbd PATH... --out DIR`.
 
-Writes one 8-bit `NAME.mask.png` a photo, at the size the photo is displayed at; white = in focus. Photos that share a
-name get `NAME.mask.png`, `NAME-2.mask.png`, ..., and the command says which is which. Exit code: 0; 1 if any photo
-failed, though the others are done; 2 if there was nothing to do or no way to do it.
+Writes an 8-bit `NAME.mask.png` a photo, at the size the photo is displayed at, white = in focus, and what else is asked
+for; and report.csv, report.jsonl and report.html, which hold every photo, those that failed with the reason. Photos of
+a folder keep their place under it; those that would share a name get `NAME`, `NAME-2`, ..., and the command says so.
+
+Exit code: 0; 1 if anything failed, though the others are done; 2 if there was nothing to do or no way to do it; 143
+stopped by SIGTERM, or 130 by Ctrl-C, after the report of what was done. With `--resume` the same command does the rest.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
+import contextlib
+import itertools
+import os
+import signal
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments import allocator, command, compiled
-from sgdbd_jax.errors import UserError
+from sgdbd_jax.errors import UserError, shown
 
 if TYPE_CHECKING:
-    import numpy as np
+    from experiments.inputs import Inputs, Photo
+    from experiments.outputs import Results
+    from experiments.report import Record
 
-OURS = (".mask.png", ".overlay.png")  # results are not photos, even where they lie among them
-TINT = (90, 0, 160)  # RGB that the blurred part of an overlay is drawn towards
+SAVE_EVERY = 60  # seconds between reports: what a kill that cannot be caught may cost
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses `argv`, writes the masks, and returns the exit code."""
+    """Parses `argv`, writes the results and the report, and returns the exit code."""
     options = _parser().parse_args(argv)
-    photos, failed = _photos(options.paths)
-    if not photos and failed:  # each path has been named
-        return 2
-    if not photos:
-        raise UserError(f"no photos, but only results of this command ({', '.join(f'*{end}' for end in OURS)})")
-
     compiled.keep()
 
     from tqdm import tqdm
 
-    from sgdbd_jax.data.photos import load_photo
+    from experiments import batch, inputs, outputs, report
+    from sgdbd_jax.data.photos import MAX_PIXELS
+    from sgdbd_jax.data.threads import work_ahead
     from sgdbd_jax.detector import Detector
-    from sgdbd_jax.weights import write_atomically
 
-    detector = Detector.load(options.weights, work_size=options.work_size, refine=not options.no_refine)
-    done = 0
-    for path, name in tqdm(_named(photos), unit="photo", delay=1):
+    found = inputs.find(options.paths, recursive=options.recursive, listed=lambda: sys.stdin.buffer.read())
+    _tell(found)
+    load = {"work_size": options.work_size, "refine": not options.no_refine, "full": options.full}
+    detector = Detector.load(options.weights, **load)
+    wanted = outputs.Results(options.polarity, options.overlay, options.cutout, options.binary)
+    records, jobs = _plan(options, found, wanted)
+
+    def save() -> float:
+        report.write(options.out, list(records.values()))
+        return time.monotonic()
+
+    saved = save()  # a folder that cannot be written is told before the work
+    with _stopping() as signals:
+        worker = batch.Worker(
+            detector,
+            options.out,
+            wanted,
+            max_pixels=options.max_pixels or MAX_PIXELS,
+            say=_say,
+            stopped=lambda: bool(signals),
+        )
+        made = work_ahead(worker, itertools.takewhile(lambda _: not signals, jobs), workers=batch.WORKERS)
+        before = len(found.photos) - len(jobs)
         try:
-            photo = load_photo(path)
-        except UserError as error:
-            _say(f"error: {error}")
-            failed += 1
-            continue
-        mask = detector(photo)
-        write_atomically(options.out / f"{name}.mask.png", _png(mask * 255))
-        if options.overlay:
-            write_atomically(options.out / f"{name}.overlay.png", _png(overlay(photo, mask)))
-        done += 1
-    print(f"{done} masks in {options.out}" + (f"; {failed} photos or paths failed" if failed else ""))
-    return 0 if not failed else 1 if done else 2
+            with tqdm(total=len(found.photos), initial=before, unit="photo", delay=1) as bar:
+                for record in filter(None, made):
+                    records[record.path] = record
+                    bar.update()
+                    if time.monotonic() > saved + SAVE_EVERY:
+                        saved = save()
+        finally:
+            save()
+    outcomes = [records[photo.absolute].status for photo in found.photos if photo.absolute in records]
+    done, failed = outcomes.count("done"), outcomes.count("failed") + len(found.refused)
+    told = {"were done before": before, "photos or paths failed": failed, "left": len(found.photos) - len(outcomes)}
+    counts = "".join(f"; {count} {what}" for what, count in told.items() if count)
+    print(f"{done} masks and report.html in {shown(options.out)}{counts}")
+    return 128 + signals[0] if signals else 0 if not failed else 1 if done else 2
 
 
-def overlay(photo: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The photo as it is where in focus, darkened and violet where blurred.
-
-    Args:
-        photo: `[H, W, 3]` uint8 RGB.
-        mask: `[H, W]` float in [0, 1], 1 = in focus.
-
-    Returns:
-        `[H, W, 3]` float in [0, 255].
-    """
-    strength = 0.65 * (1 - mask[..., None])  # the blurred part stays recognisable
-    return (1 - strength) * photo + strength * TINT
+def start() -> None:
+    """The whole process: of `sgdbd`, and of `python -m experiments.predict`."""
+    allocator.use_huge_pages()
+    command.run(main)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m experiments.predict", description="In-focus masks for photos.")
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a photo, or a folder of photos")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for NAME.mask.png")
+    parser = argparse.ArgumentParser(
+        prog="sgdbd" if Path(sys.argv[0]).name == "sgdbd" else "python -m experiments.predict",
+        description="Finds what is in focus in photos: masks, and a report with a focus score a photo.",
+        epilog="Paths that begin with a dash go last, after `--`.",
+    )
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="a photo; a folder of photos; a pattern as 'trips/**/*.jpg'; or -, a list of these on standard input, one"
+        " a line or each ended by a NUL byte",
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
+    parser.add_argument("--recursive", action="store_true", help="also take the photos in folders of folders")
+    parser.add_argument("--resume", action="store_true", help="leave out photos that an earlier run has done")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="a generator's weights; those that are shipped")
     command.add_work_size(parser)
+    parser.add_argument("--full", action="store_true", help="masks as fine as the photos, made tile by tile: slow")
+    parser.add_argument("--max_pixels", type=_positive, metavar="N", help="refuse photos of more pixels")
+    parser.add_argument(
+        "--polarity", choices=("focused", "blurred"), default="focused", help="what is white in masks; %(default)s"
+    )
     parser.add_argument("--overlay", action="store_true", help="also NAME.overlay.png: the photo, blurred part tinted")
+    parser.add_argument("--cutout", action="store_true", help="also NAME.cutout.png: blurred part transparent")
+    parser.add_argument(
+        "--binary",
+        choices=("fixed", "adaptive", "conservative"),
+        help="also NAME.binary.png, a mask without greys. In focus is what the mask gives at least 0.5; at least 1.5"
+        " times its mean, as in the paper's evaluation; or at least 0.9, what surely is",
+    )
     return parser
 
 
-def _photos(paths: Iterable[Path]) -> tuple[list[Path], int]:
-    """The photos that the paths stand for, each once, and how many paths stand for none."""
-    from sgdbd_jax.data.photos import list_photos
+def _positive(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError(text)  # argparse makes a sentence of it
+    return int(text)
 
-    found: dict[Path, Path] = {}
-    failed = 0
-    for path in paths:
-        try:
-            if not path.exists():
-                raise UserError(f"{path}: no such file or folder")
-            photos = [p for p in list_photos(path) if not p.name.endswith(OURS)] if path.is_dir() else [path]
-        except UserError as error:
-            _say(f"error: {error}")
-            failed += 1
+
+def _tell(found: Inputs) -> None:
+    """Names what gave no photos.
+
+    Raises:
+        UserError: nothing gave any.
+    """
+
+    for path, reason in found.refused.items():
+        _say(f"error: {shown(path)}: {reason}")
+    if found.results:
+        _say(f"warning: left out {found.results} results of this command, which are not photos")
+    if not found.photos:
+        raise UserError("no photos; name files, or folders that hold some")
+
+
+def _plan(
+    options: argparse.Namespace, found: Inputs, wanted: Results
+) -> tuple[dict[str, Record], list[tuple[Photo, str]]]:
+    """What there is to report already, by path; and the photos to work on, with the names of their results."""
+    from experiments import inputs, report
+    from experiments.batch import failure
+
+    before = report.read(options.out) if options.resume else {}
+    records = {path: record for path, record in before.items() if record.status == "done"}
+    for path, reason in found.refused.items():
+        records[os.path.abspath(path)] = failure(os.path.abspath(path), "", reason)
+    kept = {path: record.name for path, record in before.items() if record.name}
+    jobs = []
+    for photo, name in zip(found.photos, inputs.name_results(found.photos, kept), strict=True):
+        files = [Path(options.out, name + ending) for ending in wanted.endings]
+        if photo.absolute in records and all(file.is_file() for file in files):
             continue
-        for photo in photos:
-            found.setdefault(photo.resolve(), photo)
-    return list(found.values()), failed
+        records.pop(photo.absolute, None)
+        if name != photo.place:
+            _say(f"warning: {shown(photo.path)}: its results are called {shown(name)}; its name was taken")
+        jobs.append((photo, name))
+    return records, jobs
 
 
-def _named(photos: Iterable[Path]) -> list[tuple[Path, str]]:
-    """Gives each photo a name of its own for its results, and says where that is not simply its stem."""
-    owners: dict[str, Path] = {}  # by name in lower case: some file systems see no difference between NAME and name
-    named = []
-    for photo in photos:
-        name, count = photo.stem, 1
-        while name.lower() in owners:
-            count += 1
-            name = f"{photo.stem}-{count}"
-        if count > 1:
-            _say(f"warning: {photo}: its mask is {name}.mask.png, for {owners[photo.stem.lower()]} has the same name")
-        owners[name.lower()] = photo
-        named.append((photo, name))
-    return named
+@contextlib.contextmanager
+def _stopping() -> Iterator[list[int]]:
+    """Keeps the first SIGTERM or Ctrl-C in a list rather than end; another ends the process at once."""
+    received: list[int] = []
 
+    def stop(number: int, frame: Any) -> None:
+        received.append(number)
+        for each in before:
+            signal.signal(each, signal.SIG_DFL)
+        os.write(2, b"\nstopping after the photos in hand\n")  # where it interrupts a print, it must not print
 
-def _png(pixels: np.ndarray) -> bytes:
-    """A PNG file of floats in [0, 255]: grey for `[H, W]`, RGB for `[H, W, 3]`."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(pixels.round().astype("uint8")).save(buffer, "PNG")
-    return buffer.getvalue()
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _say(line: str) -> None:
@@ -136,5 +196,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    allocator.use_huge_pages()
-    command.run(main)
+    start()

@@ -137,6 +137,7 @@ class Config:
     coverage_weight: float = 0.0  # weight of relu(minimum - mean of a mask)
     coverage_minimum: float = 0.1  # share of a mask
     binarisation_weight: float = 0.0  # weight of mean(min(M, 1 - M))
+    paste_weight: float = 0.0  # weight of cross-entropy on pastes, as in the warm start (not in the paper)
     disc_weight: float = 1.0  # factor of each discriminator's loss; the release halves it
     second_draw: bool = False  # D and L_B see a second, independent draw of real photos, as in the release
     paste_real: bool = False  # D's real photos are pasted by the same mask too, so that a seam tells nothing
@@ -232,6 +233,7 @@ _WEIGHTS = (
     "bilateral_weight",
     "coverage_weight",
     "binarisation_weight",
+    "paste_weight",
     "disc_weight",
     "checkpoint_minutes",
 )

@@ -6,3 +6,8 @@ class UserError(Exception):
 
     Commands print the message on standard error and exit with code 2; they print no traceback.
     """
+
+
+def shown(name: object) -> str:
+    """A file's name for a message, which is one line whatever the name holds."""
+    return text if (text := str(name)).isprintable() else repr(text)

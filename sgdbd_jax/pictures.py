@@ -41,7 +41,8 @@ def learning_curve(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> byt
     """How a run went: validation scores, mask coverage and entropy, losses, discriminators' accuracies.
 
     Args:
-        rows: the objects of `metrics.jsonl`; those of one stage, in order.
+        rows: the objects of `metrics.jsonl`, in order; where they are of several stages, those follow each other, with
+            a line between.
         title: above the picture.
 
     Returns:
@@ -50,6 +51,11 @@ def learning_curve(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> byt
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    begins: dict[str, int] = {}  # stage -> steps before it
+    reached = 0
+    for row in rows:
+        begins.setdefault(row["stage"], reached)
+        reached = begins[row["stage"]] + row["step"]
     figure = Figure(figsize=(10, 6.5), layout="constrained")
     FigureCanvasAgg(figure)
     if title:
@@ -62,7 +68,7 @@ def learning_curve(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> byt
     }
     for axes, (name, metrics) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
         for metric in metrics:
-            points = [(row["step"], row[metric]) for row in rows if metric in row]
+            points = [(begins[row["stage"]] + row["step"], row[metric]) for row in rows if metric in row]
             if points:
                 axes.plot(*zip(*points), label=metric, marker="." if len(points) < 30 else None, linewidth=1)
         axes.set_title(name)
@@ -70,6 +76,9 @@ def learning_curve(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> byt
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend(fontsize=7)
+        for stage, begin in begins.items() if len(begins) > 1 else ():
+            axes.axvline(begin, color="gray", linestyle=":", linewidth=1)
+            axes.annotate(f" {stage}", (begin, 0.01), xycoords=("data", "axes fraction"), fontsize=7, color="gray")
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=100)
     return file.getvalue()

@@ -97,6 +97,12 @@ def test_a_batch_is_a_function_of_seed_step_and_row_alone(stage):
     assert_same(first, {name: np.concatenate([half[name] for half in halves]) for name in first})
 
 
+def test_a_game_with_pastes_plays_the_same_rows_and_has_pastes_beside_them():
+    without, with_pastes = (batch_of(makers(paste_weight=weight).game) for weight in (0.0, 1.0))
+    assert with_pastes["paste_mask"].shape == (4, SIDE, SIDE, 1) and with_pastes["paste"].shape == (4, SIDE, SIDE, 3)
+    assert_same(without, {name: with_pastes[name] for name in without})
+
+
 def test_a_batch_stacks_uint8_photos():
     batch = batch_of(makers(second_draw=True).game)
     assert set(batch) == {"source", "clear", "blurred", "clear_real", "blurred_real"}

@@ -90,6 +90,14 @@ def test_a_learning_curve_draws_each_metric_over_its_steps(plotted):
     }
 
 
+def test_the_stages_of_a_run_follow_each_other(plotted):
+    rows = [{"stage": "warm", "step": step, "coverage": 0.1 * step} for step in (1, 2)] + ROWS
+    learning_curve([*rows, {"stage": "taught", "step": 5, "coverage": 0.9}])
+    panel, points = plotted["coverage"]
+    assert points == [(1, 0.1), (2, 0.2), (12, 0.5), (22, 0.4), (27, 0.9)]
+    assert [text.get_text().strip() for text in panel.texts] == ["warm", "game", "taught"]
+
+
 def test_equal_logs_make_equal_pictures_and_others_do_not():
     assert learning_curve(ROWS) == learning_curve(ROWS)
     assert learning_curve(ROWS) != learning_curve(ROWS[:1])

@@ -80,8 +80,13 @@ class Plain:
         return out, new["batch_stats"]
 
     def composites(self, params, state, b):
-        logits, stats = self.call(NETWORKS.generator, params, state.generator.batch_stats, b["source"])
-        m = 1 / (1 + jnp.exp(-logits))
+        count = len(b["source"])
+        shown = jnp.concatenate([b[name] for name in ("source", "paste") if name in b])
+        logits, stats = self.call(NETWORKS.generator, params, state.generator.batch_stats, shown)
+        m, on_paste = jnp.split(1 / (1 + jnp.exp(-logits)), [count])
+        if self.config.paste_weight:  # for the objective
+            truth = b["paste_mask"]
+            self.on_pastes = -(truth * jnp.log(on_paste) + (1 - truth) * jnp.log(1 - on_paste)).mean()
         return m, {
             "disc_clear": m * b["source"] + (1 - m) * b["clear"],
             "disc_blur": (1 - m) * b["source"] + m * b["blurred"],
@@ -94,7 +99,7 @@ class Plain:
     def generator_objective(self, params, state, b, real):
         config = self.config
         m, composite, _ = self.composites(params, state, b)
-        total = 0.0
+        total = config.paste_weight * self.on_pastes if config.paste_weight else 0.0
         for name in DISCS:
             disc = getattr(state, name)
             logits, _ = self.call(NETWORKS.discriminator, disc.params, disc.batch_stats, composite[name])
@@ -143,6 +148,7 @@ class Plain:
         {"adversarial_form": "saturating"},
         RELEASE_CHOICES,
         {"second_draw": True, "paste_real": True, "bilateral_weight": 0.3},
+        {"paste_weight": 0.7},
     ],
 )
 def test_a_round_is_what_a_plain_account_of_it_says(changes):

@@ -83,10 +83,13 @@ def classifier_variables() -> dict[str, Any]:
 def make_batch(config: Config, *, seed: int = 0) -> dict[str, np.ndarray]:
     """A batch of the game: photos of coarse noise, each set of another brightness."""
     names = ["source", "clear", "blurred"] + (["clear_real", "blurred_real"] if config.second_draw else [])
+    names += ["paste"] if config.paste_weight else []
     rng = np.random.default_rng(seed)
     side = config.crop // 4
     batch = {}
     for place, name in enumerate(names):
         coarse = rng.integers(20 * place, 256, (config.batch, side, side, 3), np.uint8)
         batch[name] = coarse.repeat(4, axis=1).repeat(4, axis=2)
+    if config.paste_weight:
+        batch["paste_mask"] = (batch["paste"][..., :1] > 128) * np.uint8(255)
     return batch

@@ -149,7 +149,10 @@ class RowMakers:
                     )
 
     def game(self, rng: np.random.Generator, draw: Draw) -> Row:
-        """One row of the game: source, clear, blurred (and clear_real, blurred_real with a second draw)."""
+        """One row of the game: source, clear, blurred.
+
+        And clear_real, blurred_real with a second draw; paste, paste_mask where pastes have a weight.
+        """
         row = {
             "source": self._source(rng, draw)[0],
             "clear": self._clear(rng, draw, 1),
@@ -157,7 +160,11 @@ class RowMakers:
         }
         if self.config.second_draw:
             row |= {"clear_real": self._clear(rng, draw, 3), "blurred_real": self._blurred(rng, draw, 4)}
-        return {name: self._finish(rng, photo) for name, photo in row.items()}
+        row = {name: self._finish(rng, photo) for name, photo in row.items()}
+        if self.config.paste_weight:
+            paste = self.warm(rng, draw)
+            row |= {"paste": paste["photo"], "paste_mask": paste["mask"]}
+        return row
 
     def supervised(self, rng: np.random.Generator, draw: Draw) -> Row:
         """A source photo and its own mask (Table 3's Ours(S))."""

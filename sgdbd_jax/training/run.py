@@ -93,6 +93,11 @@ def train(run: Run) -> Path:
     return _deliver(run, stage, state)
 
 
+def _log(run: Run) -> list[dict[str, Any]]:
+    """What the log says of the generator's training."""
+    return [row for row in read_log(run.workdir) if row["stage"] != "classifier"]
+
+
 def _play(run: Run, stage: Stage, start: dict[str, Any] | None) -> TrainState:
     """The game, from a generator where there is one."""
     config = run.config
@@ -126,7 +131,7 @@ def _deliver(run: Run, stage: Stage, state: TrainState | FitState) -> Path:
     metadata = {"kind": "generator", "config": to_dict(config.generator), "prediction": asked, "seed": config.seed}
     save_weights(path, halve(variables) if config.half else variables, metadata | {"stage": stage.name, "step": step})
     write_atomically(run.workdir / "samples.png", sample_picture(run, net))
-    write_atomically(run.workdir / "learning_curve.png", pictures.learning_curve(read_log(run.workdir, stage.name)))
+    write_atomically(run.workdir / "learning_curve.png", pictures.learning_curve(_log(run)))
     scored_on = run.photos.held_out or run.photos.validation
     if scored_on is not None:
         result = score_generator(run, net, scored_on)

@@ -40,9 +40,10 @@ def make_game_step(config: Config, networks: Networks, axis: str | None = None) 
     """One round of the game (Eq. 6): G, then D_c and D_b on the composites made before G's update, as in the release.
 
     The step takes a TrainState, the classifier's variables, and a batch of `source`, `clear`, `blurred` (and, with a
-    second draw, `clear_real`, `blurred_real`), each `[B, H, W, 3]` uint8. G runs forward once; each D's forward on its
-    composites serves both G's loss and its own. What judges the composites does so in a loop, one after the other, and
-    gives its derivative by them at once: the memory of one judge serves all.
+    second draw, `clear_real`, `blurred_real`; with a weight of pastes, `paste`), each `[B, H, W, 3]` uint8, and
+    `paste_mask`, `[B, H, W, 1]`. G runs forward once; each D's forward on its composites serves both G's loss and its
+    own. What judges the composites does so in a loop, one after the other, and gives its derivative by them at once:
+    the memory of one judge serves all.
     """
     optimisers = {
         "generator": make_optimiser(config.generator_optimiser),
@@ -54,15 +55,19 @@ def make_game_step(config: Config, networks: Networks, axis: str | None = None) 
     if config.classifier.norm:  # it never changes, so its BatchNorms are a part of its kernels
         frozen = Classifier(dataclasses.replace(config.classifier, norm=False))
 
-    def make_composites(params: Any, state: TrainState, photos: Batch) -> tuple[tuple[jax.Array, jax.Array], Any]:
+    def make_composites(params: Any, state: TrainState, photos: Batch) -> tuple[tuple[jax.Array, ...], Any]:
         variables = {"params": params, "batch_stats": state.generator.batch_stats}
-        logits, new = networks.generator.apply(variables, photos["source"], train=True, mutable=["batch_stats"])
+        shown = jnp.concatenate([photos["source"], *([photos["paste"]] if config.paste_weight else ())])
+        logits, new = networks.generator.apply(variables, shown, train=True, mutable=["batch_stats"])
+        logits, on_pastes = jnp.split(logits, [len(photos["source"])])
         mask = jax.nn.sigmoid(logits)
         pair = composites(mask, photos["source"], photos["clear"], photos["blurred"])
-        return (mask, jnp.stack(pair)), new.get("batch_stats", {})
+        return (mask, on_pastes, jnp.stack(pair)), new.get("batch_stats", {})
 
-    def mask_terms(mask: jax.Array) -> tuple[jax.Array, Metrics]:
+    def mask_terms(mask: jax.Array, on_pastes: jax.Array, photos: Batch) -> tuple[jax.Array, Metrics]:
         terms = {}
+        if config.paste_weight:
+            terms["pastes"] = config.paste_weight * mask_cross_entropy(on_pastes, photos["paste_mask"])
         if config.coverage_weight:
             terms["coverage_term"] = config.coverage_weight * coverage_loss(mask, minimum=config.coverage_minimum)
         if config.binarisation_weight:
@@ -101,10 +106,11 @@ def make_game_step(config: Config, networks: Networks, axis: str | None = None) 
         photos = {"clear_real": photos["clear"], "blurred_real": photos["blurred"], **photos}
         draws = [(photos["clear_real"], photos["clear"]), (photos["blurred_real"], photos["blurred"])]
 
-        (mask, fakes), pullback, stats = jax.vjp(
+        (mask, on_pastes, fakes), pullback, stats = jax.vjp(
             lambda params: make_composites(params, state, photos), state.generator.params, has_aux=True
         )
-        (_, terms), by_mask = jax.value_and_grad(mask_terms, has_aux=True)(mask)
+        slopes = jax.value_and_grad(mask_terms, argnums=(0, 1), has_aux=True)
+        (_, terms), (by_mask, by_pastes) = slopes(mask, on_pastes, photos)
         by_fakes = jnp.zeros_like(fakes)
         metrics: Metrics = {}
 
@@ -137,7 +143,7 @@ def make_game_step(config: Config, networks: Networks, axis: str | None = None) 
             metrics |= {f"disc_{side}_{name}": value for name, value in one["metrics"].items()}
 
         loss = sum(terms.values(), jnp.zeros(()))
-        updates["generator"] = (pullback((by_mask, by_fakes))[0], stats)
+        updates["generator"] = (pullback((by_mask, by_pastes, by_fakes))[0], stats)
         metrics |= {"generator_loss": loss, **terms, **describe_mask(mask)}
 
         updates, metrics = average((updates, metrics), axis)

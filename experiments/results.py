@@ -1,0 +1,234 @@
+"""The table of what each part of the recipe is worth: `python -m experiments.results --images DIR --masks DIR ...`.
+
+    python -m experiments.results --images DIR --masks DIR --masks_white blurred --names VALIDATION --out DIR
+    python -m experiments.results ... --train warm,game --source DIR --source_names TRAINING --clear DIR --seeds 0,1,2
+
+scores the shipped weights, and every run of `ROWS` that is in `--runs`, on photos whose masks are known (protocol
+`paper`), and writes `results.md` and `results.json`. With `--train` it first trains those that are not there: an hour
+or so each on 2 cores; stopped, the same command goes on. The photos scored must not be those of `--source_names`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments import allocator, command, compiled
+from sgdbd_jax.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sgdbd_jax.data.sources import PhotoSet
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training.
+
+    Attributes:
+        says: what it is, for the table.
+        options: of `experiments.train`, beside `--preset robust` and the photos.
+        needs_masks: whether it may see masks: the upper bound alone.
+    """
+
+    says: str
+    options: str = ""
+    needs_masks: bool = False
+
+
+GAME = "--paste_real --classifier_steps 150 --classifier_batch 8 --generator_optimiser.learning_rate 5e-5"
+ROWS = {
+    "game": Row("the game alone", f"--warm_steps 0 --taught_steps 0 --steps 500 {GAME}"),
+    "warm": Row("pastes alone, whose mask is known", "--taught_steps 0"),
+    "warm_game": Row("pastes, then the game", f"--taught_steps 0 --steps 160 {GAME}"),
+    "robust": Row("pastes, then its own masks: preset `robust`"),
+    "supervised": Row("Ours(S): the same generator trained on masks", "--supervised --steps 800", needs_masks=True),
+}
+SHIPPED = "the shipped weights"
+SIZES = {"own": None, "320": 320}  # at which the network sees photos
+REFINEMENTS = ("none", "edges", "cut")  # nothing; the guided filter, cut at its middle; then the segmentation
+
+
+@dataclass
+class Scores:
+    """F-measure, MAE, and the correlation of predicted and true in-focus share over photos; a value a seed."""
+
+    f_measure: list[float] = field(default_factory=list)
+    mae: list[float] = field(default_factory=list)
+    correlation: list[float] = field(default_factory=list)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parses `argv`, trains what is asked for, scores, writes and prints the table."""
+    options = _parser().parse_args(argv)
+    wanted = options.train.split(",") if options.train else []
+    unknown = sorted(set(wanted) - ROWS.keys())
+    if unknown:
+        raise UserError(f"train: {', '.join(unknown)}: no such row; there are {', '.join(ROWS)}")
+    for name in wanted:
+        for seed in options.seeds:
+            code = _train(options, name, seed)
+            if code:
+                return code
+    compiled.keep()
+
+    from sgdbd_jax.data.sources import load_pairs
+    from sgdbd_jax.data.training_sets import read_names
+    from sgdbd_jax.shipped import shipped
+    from sgdbd_jax.weights import write_atomically
+
+    names = read_names(options.names) if options.names else None
+    photos = load_pairs(options.images, options.masks, white=options.masks_white, size=None, names=names)
+    files = {SHIPPED: [shipped()]}
+    files |= {name: sorted((options.runs / name).glob("*/generator.safetensors")) for name in ROWS}
+    floors = _floors(photos)
+    table: dict[tuple[str, str, str], Scores] = {}  # by row, size and refinement
+    for name, weights in files.items():
+        for path in weights:
+            for key, values in _score(path, photos, label=f"{name} {path.parent.name}".strip()).items():
+                scores = table.setdefault((name, *key), Scores())
+                for measure, value in values.items():
+                    getattr(scores, measure).append(value)
+    text = _markdown(floors, table, count=len(photos.names))
+    rows = [
+        {"row": name, "size": size, "refinement": how, **vars(scores)} for (name, size, how), scores in table.items()
+    ]
+    result = {"protocol": "paper", "images": len(photos.names), "floors": floors, "rows": rows}
+    write_atomically(options.out / "results.md", text.encode())
+    write_atomically(options.out / "results.json", (json.dumps(result, indent=1) + "\n").encode())
+    print(text, end="")
+    missing = [name for name, found in files.items() if not found]
+    if missing:
+        print(f"not trained: {', '.join(missing)}; --train {','.join(missing)}", file=sys.stderr)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    def seeds(text: str) -> list[int]:
+        return [int(seed) for seed in text.split(",")]
+
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.results",
+        description="Score the shipped weights and the trainings they are compared with.",
+        epilog="rows:\n" + "\n".join(f"  {name:11} {row.says}" for name, row in ROWS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--images", required=True, type=Path, metavar="DIR", help="photos to score on")
+    parser.add_argument("--masks", required=True, type=Path, metavar="DIR", help="their ground truths, named alike")
+    parser.add_argument("--masks_white", required=True, choices=("blurred", "focused"), help="what white means there")
+    parser.add_argument("--names", type=Path, metavar="FILE", help="only these photos: one name a line, or a CSV")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of results.md and results.json")
+    parser.add_argument("--runs", type=Path, default=Path("runs/results"), metavar="DIR", help="%(default)s")
+    parser.add_argument("--train", metavar="ROWS", help="rows to train first, as game,warm")
+    parser.add_argument("--seeds", type=seeds, default=[0], metavar="N,...", help="of the trainings; 0")
+    parser.add_argument("--source", type=Path, metavar="DIR", help="to train: partly blurred photos")
+    parser.add_argument("--source_names", type=Path, metavar="FILE", help="to train: only these of them")
+    parser.add_argument("--clear", type=Path, metavar="DIR", help="to train: photos in focus throughout")
+    return parser
+
+
+def _train(options: argparse.Namespace, name: str, seed: int) -> int:
+    """Trains one row, or finishes it; the exit code of `experiments.train`."""
+    from experiments import train
+
+    row = ROWS[name]
+    given = {"source": options.source, "names": options.source_names, "clear": options.clear}
+    if row.needs_masks:
+        given |= {"masks": options.masks, "masks_white": options.masks_white}
+    photos = [text for field, value in given.items() if value is not None for text in (f"--{field}", str(value))]
+    workdir = options.runs / name / str(seed)
+    if (workdir / "generator.safetensors").exists():
+        return 0
+    print(f"{name}, seed {seed}: {row.says}", file=sys.stderr)
+    fixed = ["--preset", "robust", "--seed", str(seed), "--workdir", str(workdir)]
+    return train.main([*fixed, *photos, *row.options.split()])
+
+
+def _score(weights: Path, photos: PhotoSet, *, label: str) -> dict[tuple[str, str], dict[str, float]]:
+    """Scores by size and refinement."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from sgdbd_jax.data.photos import resize_mask, resize_photo
+    from sgdbd_jax.detector import Detector
+    from sgdbd_jax.metrics import PAPER, score
+    from sgdbd_jax.refine import Refinement
+    from sgdbd_jax.validation import stored
+
+    refinement, square = Refinement(), (PAPER.size or 0, PAPER.size or 0)
+    refine = {"edges": replace(refinement, iterations=0), "cut": refinement}
+    detect = Detector.load(weights, work_size="native", refine=False)
+    pairs: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = {}
+    truths = photos.masks or ()
+    for photo, truth in tqdm(list(zip(photos.images, truths)), label, unit="photo", delay=1, leave=False):
+        known = resize_photo(truth, square).astype(np.float32) / 255
+        for size, side in SIZES.items():
+            shown = photo if side is None else resize_photo(photo, (side, side))
+            mask = detect(shown)
+            for how in REFINEMENTS:
+                refined = refine[how](mask, shown) if how in refine else mask
+                pairs.setdefault((size, how), []).append((stored(resize_mask(refined, square)), known))
+    return {key: _measures(score(found).result, found) for key, found in pairs.items()}
+
+
+def _measures(result: Mapping[str, Any], pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+    import numpy as np
+
+    shares = np.array([(mask.mean(), truth.mean()) for mask, truth in pairs]).T
+    varies = len(pairs) > 1 and shares.std(axis=1).min() > 0
+    correlation = float(np.corrcoef(shares)[0, 1]) if varies else 0.0
+    return {"f_measure": result["f_measure"], "mae": result["mae"], "correlation": correlation}
+
+
+def _floors(photos: PhotoSet) -> dict[str, dict[str, float]]:
+    """The constant masks' scores."""
+    import numpy as np
+
+    from sgdbd_jax.data.photos import resize_photo
+    from sgdbd_jax.metrics import PAPER, score
+
+    square = (PAPER.size or 0, PAPER.size or 0)
+    truths = [resize_photo(truth, square).astype(np.float32) / 255 for truth in photos.masks or ()]
+    return score((truth, truth) for truth in truths).result["floors"]
+
+
+def _markdown(
+    floors: Mapping[str, Mapping[str, float]], table: Mapping[tuple[str, str, str], Scores], *, count: int
+) -> str:
+    """A line a training and size, a column a refinement."""
+    lines = [
+        f"Protocol paper, {count} photos: F / MAE, and the correlation of predicted and true in-focus share.",
+        "",
+        "| | seen at | the network's mask | cut at its edges | cut by colours too | share correlation |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, floor in floors.items():
+        lines.append(f"| a mask of {name} | | {floor['f_measure']:.3f} / {floor['mae']:.3f} | | | |")
+    for name, size in dict.fromkeys((name, size) for name, size, _ in table):
+        cells = [f"{_spread(s.f_measure)} / {_spread(s.mae)}" for s in (table[name, size, how] for how in REFINEMENTS)]
+        seen = "own size" if size == "own" else f"{size}x{size}"
+        says = ROWS[name].says if name in ROWS else name
+        seeds = len(table[name, size, "cut"].mae)
+        says += f", {seeds} seeds" if seeds > 1 else ""
+        correlation = _spread(table[name, size, "cut"].correlation)
+        lines.append(f"| {says} | {seen} | {' | '.join(cells)} | {correlation} |")
+    return "\n".join(lines) + "\n"
+
+
+def _spread(values: Sequence[float]) -> str:
+    """Their mean and, of several, the standard deviation."""
+    import numpy as np
+
+    text = f"{np.mean(values):.3f}"
+    return text if len(values) < 2 else f"{text} ± {np.std(values, ddof=1):.3f}"
+
+
+if __name__ == "__main__":
+    allocator.use_huge_pages()
+    command.run(main)

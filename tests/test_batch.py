@@ -1,0 +1,168 @@
+"""Photos in several threads: what overlaps, what does not, and how many are in memory."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import batch
+from experiments.batch import Room, Worker
+from experiments.inputs import Photo
+from experiments.outputs import Results
+from sgdbd_jax.data.threads import work_ahead
+from sgdbd_jax.errors import UserError
+
+PATIENCE = 10  # seconds for what is to happen; it does at once
+MOMENT = 0.1  # seconds for what is not to happen
+
+
+def photo(height=2, width=5):
+    return np.zeros((height, width, 3), np.uint8)
+
+
+def worker(out, detect, *, say=print, stopped=lambda: False):
+    return Worker(detect, out, Results(), max_pixels=100, say=say, stopped=stopped)
+
+
+def job(number):
+    return Photo(Path(f"/photos/{number}.jpg"), str(number)), str(number)
+
+
+def in_focus(pixels):
+    return np.ones(pixels.shape[:2], np.float32)
+
+
+# The room.
+
+
+def enter(room, read, leave):
+    """Holds a photo in a thread until `leave` is set."""
+
+    def hold():
+        with room.photo(read):
+            assert leave.wait(PATIENCE)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    return thread
+
+
+def test_a_photo_is_not_read_while_others_fill_the_room():
+    room, leave, second_read = Room(pixels=9), threading.Event(), threading.Event()
+
+    def read_second():
+        second_read.set()
+        return photo()
+
+    with room.photo(photo):  # 10 pixels
+        thread = enter(room, read_second, leave)
+        assert not second_read.wait(MOMENT)
+    assert second_read.wait(PATIENCE)
+    leave.set()
+    thread.join()
+
+
+def test_photos_are_read_while_there_is_room_one_by_one():
+    room = Room(pixels=20)
+    with room.photo(photo), room.photo(photo), room.photo(lambda: photo(1000, 1000)) as large:  # 20 pixels held: enough
+        assert large.shape == (1000, 1000, 3)
+    reading = threading.Lock()
+
+    def read():
+        with_nobody_else = reading.acquire(blocking=False)
+        threading.Event().wait(MOMENT / 10)
+        reading.release()
+        assert with_nobody_else
+        return photo()
+
+    leave = threading.Event()
+    leave.set()
+    for thread in [enter(room, read, leave) for _ in range(5)]:
+        thread.join()
+
+
+def test_what_fails_leaves_the_room_free():
+    room = Room(pixels=0)
+    with pytest.raises(UserError), room.photo(lambda: (_ for _ in ()).throw(UserError("damaged"))):
+        pass
+    with pytest.raises(UserError), room.photo(photo):
+        raise UserError("no mask")
+    with room.photo(photo) as held:
+        assert held.size
+
+
+# The stages.
+
+
+def test_decoding_the_network_and_encoding_overlap(tmp_path, monkeypatch):
+    """Photo 1 waits in the network for photo 2 to be decoded, and while it is encoded for 2 to be in the network."""
+    decoded, in_network = threading.Event(), threading.Event()
+
+    def load(path, **options):
+        if path.stem == "2":
+            decoded.set()
+        return photo(height=int(path.stem))
+
+    def detect(pixels):
+        if pixels.shape[0] == 1:
+            assert decoded.wait(PATIENCE)
+        else:
+            in_network.set()
+        return in_focus(pixels)
+
+    def write(path, data):
+        if path.name == "1.mask.png":
+            assert in_network.wait(PATIENCE)
+
+    monkeypatch.setattr(batch, "load_photo", load)
+    monkeypatch.setattr(batch, "write_atomically", write)
+    records = list(work_ahead(worker(tmp_path, detect), map(job, (1, 2)), workers=batch.WORKERS))
+    assert [(record.name, record.height, record.error) for record in records] == [("1", 1, ""), ("2", 2, "")]
+
+
+def test_the_network_sees_one_photo_at_a_time(tmp_path, monkeypatch):
+    inside = threading.Lock()
+
+    def detect(pixels):
+        alone = inside.acquire(blocking=False)
+        threading.Event().wait(MOMENT / 10)
+        inside.release()
+        assert alone
+        return in_focus(pixels)
+
+    monkeypatch.setattr(batch, "load_photo", lambda path, **options: photo())
+    records = list(work_ahead(worker(tmp_path, detect), map(job, range(8)), workers=4))
+    assert [record.error for record in records] == [""] * 8
+
+
+def test_at_a_stop_what_has_not_reached_the_network_is_left(tmp_path, monkeypatch):
+    stopped, loaded = threading.Event(), []
+
+    def load(path, **options):
+        loaded.append(path.stem)
+        if path.stem == "2":
+            stopped.set()
+        return photo()
+
+    monkeypatch.setattr(batch, "load_photo", load)
+    work = worker(tmp_path, in_focus, stopped=stopped.is_set)
+    records = [work(job(number)) for number in (1, 2, 3)]
+    assert [record and record.name for record in records] == ["1", None, None]
+    assert loaded == ["1", "2"]
+    assert [path.name for path in tmp_path.iterdir()] == ["1.mask.png"]
+
+
+def test_what_readers_remark_is_said_with_the_photo_s_name(tmp_path, monkeypatch):
+    def load(path, *, max_pixels, note):
+        note("first of 3 frames")
+        raise UserError(f"{path}: too many pixels, the limit is {max_pixels}")
+
+    said = []
+    monkeypatch.setattr(batch, "load_photo", load)
+    record = worker(tmp_path, None, say=said.append)(job(1))
+    assert (record.status, record.error) == ("failed", "too many pixels, the limit is 100")
+    assert said == [
+        "note: /photos/1.jpg: first of 3 frames",
+        "error: /photos/1.jpg: too many pixels, the limit is 100",
+    ]

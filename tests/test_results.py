@@ -1,0 +1,103 @@
+"""The table of results, of generators that say one level of every pixel: scores by hand, seeds, training, refusals."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_generators import constant_variables, save_generator
+
+from experiments import results, train
+from sgdbd_jax.errors import UserError
+
+
+@pytest.fixture
+def scored(tmp_path, monkeypatch):
+    """Calls the command on three photos of which three quarters are in focus; gives its JSON."""
+    rng = np.random.default_rng(0)
+    truth = np.zeros((24, 32), np.uint8)
+    truth[:, :24] = 255
+    for name in "abc":
+        for folder, pixels in (("images", rng.integers(0, 256, (24, 32, 3), np.uint8)), ("masks", truth)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{name}.png")
+    weights = save_generator(tmp_path / "shipped.safetensors", constant_variables(0.75))
+    monkeypatch.setattr("sgdbd_jax.shipped.shipped", lambda: weights)
+
+    def call(*arguments):
+        fixed = {"images": tmp_path / "images", "masks": tmp_path / "masks", "masks_white": "focused"}
+        fixed |= {"runs": tmp_path / "runs", "out": tmp_path / "out"}
+        given = [text for name, value in fixed.items() for text in (f"--{name}", str(value))]
+        assert results.main([*given, *arguments]) == 0
+        return json.loads((tmp_path / "out" / "results.json").read_text())
+
+    return call
+
+
+def by_key(result):
+    return {(row["row"], row["size"], row["refinement"]): row for row in result["rows"]}
+
+
+def test_the_shipped_weights_and_the_constant_masks_are_scored_at_both_sizes(scored, capsys):
+    """A mask of 0.75 errs by 0.25 on three quarters and by 0.75 on the rest; refined it is 1, and errs on a quarter."""
+    result = scored()
+    rows = by_key(result)
+    assert list(rows) == [(results.SHIPPED, size, how) for size in ("own", "320") for how in ("none", "edges", "cut")]
+    for size in ("own", "320"):
+        for how, mae in (("none", 0.375), ("edges", 0.25), ("cut", 0.25)):
+            assert rows[results.SHIPPED, size, how]["mae"] == [pytest.approx(mae, abs=0.005)]
+    assert rows[results.SHIPPED, "own", "cut"]["correlation"] == [0.0]
+    assert result["floors"]["zeros"]["mae"] == pytest.approx(0.75, abs=0.005)
+    assert (result["protocol"], result["images"]) == ("paper", 3)
+    out, err = capsys.readouterr()
+    assert "| the shipped weights | 320x320 | " in out and "| a mask of zeros | |" in out
+    assert "not trained: game, warm, warm_game, robust, supervised" in err
+
+
+def test_runs_of_several_seeds_are_a_mean_and_a_spread(scored, tmp_path, capsys):
+    """Of 0.375 and 0.625: 0.5, and 0.177 by n - 1."""
+    for seed, level in enumerate((0.75, 0.25)):
+        save_generator(tmp_path / "runs" / "warm" / str(seed) / "generator.safetensors", constant_variables(level))
+    maes = by_key(scored())["warm", "own", "none"]["mae"]
+    assert maes == [pytest.approx(0.375, abs=0.005), pytest.approx(0.625, abs=0.005)]
+    line = next(line for line in capsys.readouterr().out.splitlines() if "pastes alone" in line)
+    assert ", 2 seeds | own size | " in line and " / 0.500 ± 0.1" in line
+
+
+def test_what_is_asked_for_is_trained_unless_it_is_there(scored, tmp_path, monkeypatch):
+    calls = []
+
+    def fake(argv):
+        calls.append(argv)
+        workdir = tmp_path / argv[argv.index("--workdir") + 1]
+        save_generator(workdir / "generator.safetensors", constant_variables(0.5))
+        return 0
+
+    monkeypatch.setattr(train, "main", fake)
+    arguments = ("--train", "warm,supervised", "--seeds", "0,3", "--source", "photos", "--clear", "sharp")
+    scored(*arguments)
+    assert len(calls) == 4
+    warm, supervised = calls[1], calls[2]
+    assert warm[:4] == ["--preset", "robust", "--seed", "3"] and warm[-2:] == ["--taught_steps", "0"]
+    assert "--masks" not in warm and supervised[supervised.index("--masks") + 1] == str(tmp_path / "masks")
+    assert warm[warm.index("--source") + 1] == "photos"
+    scored(*arguments)
+    assert len(calls) == 4
+
+
+@pytest.mark.parametrize("name", results.ROWS)
+def test_every_row_is_a_command_that_training_takes(name):
+    row = results.ROWS[name]
+    _, config = train.parse(["--preset", "robust", "--source", "a", "--clear", "b", *row.options.split()])
+    assert config.supervised == row.needs_masks  # no other row may see a mask
+
+
+def test_a_training_that_stops_ends_the_command(scored, monkeypatch):
+    monkeypatch.setattr(train, "main", lambda argv: 143)
+    with pytest.raises(AssertionError):
+        scored("--train", "warm")
+
+
+def test_a_row_that_there_is_not_is_refused(scored):
+    with pytest.raises(UserError, match="train: cold: no such row; there are game, warm, "):
+        scored("--train", "cold")
