@@ -1,0 +1,140 @@
+"""What a photo and its mask say in numbers: how much is in focus, how sharply, where, and whether to believe it.
+
+All of it is measured on a copy of one size, so that neither the numbers nor their cost grow with the photo.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+SIDE = 512  # pixels of the longer side at which photos are measured
+FINE, COARSE = 2.0, 4.0  # pixels of that copy: the Gaussians' sigma at which gradients are compared
+FLAT = 0.5  # grey levels (of 255) a pixel of that copy: the gradient of a clear sky, or of a sensor's noise
+WINDOW = 33  # pixels of that copy: the square in which texture is looked for
+BLURRED_WEIGHT = 0.2  # of what is out of focus, in the score; with less, the score leaps where a mask does
+SPECK = 0.02  # of the largest part in focus; smaller parts do not stretch the box
+LEAST_SHARE = 0.01  # below it nothing counts as in focus
+LEAST_SCORE = 0.4  # below it what the mask holds is blurred itself; photos sharp somewhere were seen from 0.45 on
+MOST_SHARE = 0.9  # from it on all counts as in focus
+UNSURE = (0.25, 0.75)  # a mask between them says "perhaps"
+LEAST_SIDE = 32  # pixels of the photo's own shorter side
+
+FLAGS = {
+    "all_sharp": f"At least {MOST_SHARE:.0%} of what has texture is in focus",
+    "nothing_sharp": f"Less than {LEAST_SHARE:.0%} is in focus, or the score is below {LEAST_SCORE}",
+    "low_confidence": "Half the photo or more has no texture, or a quarter or more of the mask is undecided "
+    f"({UNSURE[0]} to {UNSURE[1]}), or the photo is less than {LEAST_SIDE} pixels wide or high",
+}
+
+
+@dataclass(frozen=True)
+class Focus:
+    """The numbers of one photo; lengths in its pixels, from its upper left corner."""
+
+    share: float  # of the photo that is in focus (mask of 0.5 or more), in [0, 1]
+    score: float  # how sharp that is, in [0, 1]; see `focus_score`
+    box: tuple[int, int, int, int] | None  # left, top, right, bottom around what is in focus, specks left out
+    centre: tuple[float, float] | None  # x, y: the centre of gravity of what is in focus
+    unknown: float  # share of the photo without texture, sharp or blurred, in [0, 1]: no method can tell its focus
+    flags: tuple[str, ...]  # those of `FLAGS` that hold, in that order
+
+
+def measure(photo: np.ndarray, mask: np.ndarray) -> Focus:
+    """Measures the focus of a photo, given its mask.
+
+    Box and centre are exact for photos up to `SIDE` pixels, and to a pixel of the measured copy for larger ones.
+
+    Args:
+        photo: `[H, W, 3]` uint8 RGB.
+        mask: `[H, W]` float in [0, 1], 1 = in focus.
+
+    Returns:
+        The numbers; `box` and `centre` are `None` where nothing is in focus.
+
+    Raises:
+        ValueError: not such a photo and mask.
+    """
+    if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or photo.size == 0:
+        raise ValueError(f"a photo must be uint8 [H, W, 3], here {photo.dtype} {photo.shape}")
+    if mask.shape != photo.shape[:2]:
+        raise ValueError(f"a mask must be of its photo's size {photo.shape[:2]}, here {mask.shape}")
+    grey = cv2.cvtColor(_at_working_size(photo), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    level = _at_working_size(mask.astype(np.float32, copy=False))
+    focused = level >= 0.5
+    fine, coarse = (_gradient_energy(grey, sigma) for sigma in (FINE, COARSE))
+    score = focus_score(fine, coarse, focused)
+    known = cv2.blur(coarse, (WINDOW, WINDOW), borderType=cv2.BORDER_REFLECT) >= FLAT**2
+
+    share, unknown = float(focused.mean()), 1 - float(known.mean())
+    blurred = share < LEAST_SHARE or score < LEAST_SCORE
+    undecided = float(((level > UNSURE[0]) & (level < UNSURE[1])).mean())
+    holds = {
+        "all_sharp": not blurred and known.any() and focused[known].mean() >= MOST_SHARE,
+        "nothing_sharp": blurred,
+        "low_confidence": unknown >= 0.5 or undecided >= 0.25 or min(mask.shape) < LEAST_SIDE,
+    }
+    box, centre = _place(focused, mask.shape) if focused.any() else (None, None)
+    return Focus(share, score, box, centre, unknown, tuple(flag for flag in FLAGS if holds[flag]))
+
+
+def focus_score(fine: np.ndarray, coarse: np.ndarray, focused: np.ndarray) -> float:
+    """The focus score: which share of the finest gradients a further blur would take away.
+
+    What is sharp loses most of its gradients when it is blurred, and what is blurred already hardly any. After Crete,
+    Dolmiere, Ladret and Nicolas, "The blur effect", 2007, with Gaussians for their box. The grey photo, brought to
+    `SIDE` pixels on its longer side, is smoothed by a Gaussian of `FINE` pixels and, apart, by one of `COARSE` pixels;
+    E is the mean of the squared gradient, in which what is in focus weighs 1 and the rest `BLURRED_WEIGHT`:
+
+        score = (E_fine - E_coarse) / (E_fine + FLAT^2)
+
+    It is relative: comparable between photos of one kind, and no physical unit. A photo without gradients, or blurred
+    beyond them, has 0; lone edges come to 1/2, natural scenes (spectra of 1 / frequency^2) to 3/4, and nothing to 1.
+    `FLAT` keeps the noise of an empty photo from counting as detail. The rest has its say so that a photo with nothing
+    in focus has a score too, and so that a mask that shrinks as its photo is blurred does not raise it.
+
+    Each further blur lowers it, if the mask stays: E, a sum of exponentials of the blur's variance, has a convex
+    logarithm, hence both factors of `(1 - E_coarse / E_fine) * E_fine / (E_fine + FLAT^2)` fall. The photo's size
+    matters little where it is half of `SIDE` or more. A blur below a thousandth of the longer side hardly shows.
+
+    Args:
+        fine, coarse: `[h, w]` float32, the squared gradients, in grey levels (of 255) squared a pixel squared.
+        focused: `[h, w]` bool, what is in focus.
+
+    Returns:
+        In [0, 1].
+    """
+    weights = np.where(focused, 1, BLURRED_WEIGHT)
+    before, after = (float(np.average(energy, weights=weights)) for energy in (fine, coarse))
+    return max(before - after, 0.0) / (before + FLAT**2)
+
+
+def _at_working_size(pixels: np.ndarray) -> np.ndarray:
+    height, width = pixels.shape[:2]
+    scale = SIDE / max(height, width)
+    size = (max(1, round(scale * width)), max(1, round(scale * height)))
+    # Averaging over areas keeps what is too fine for the copy from becoming false detail in it.
+    enlarging = cv2.INTER_LINEAR if pixels.ndim == 2 else cv2.INTER_CUBIC  # a mask must not overshoot
+    return cv2.resize(np.ascontiguousarray(pixels), size, interpolation=cv2.INTER_AREA if scale < 1 else enlarging)
+
+
+def _gradient_energy(grey: np.ndarray, sigma: float) -> np.ndarray:
+    """`[H, W]` float32: the squared length of the gradient after a Gaussian, in grey levels squared a pixel squared."""
+    border = cv2.BORDER_REFLECT
+    smooth = cv2.GaussianBlur(grey, (0, 0), sigma, borderType=border)
+    across, down = (cv2.Sobel(smooth, cv2.CV_32F, *d, ksize=1, scale=0.5, borderType=border) for d in ((1, 0), (0, 1)))
+    return across**2 + down**2
+
+
+def _place(focused: np.ndarray, shape: tuple[int, ...]) -> tuple[tuple[int, int, int, int], tuple[float, float]]:
+    """Box and centre of a `[h, w]` bool region that is not empty, in pixels of a photo of that (height, width)."""
+    across, down = shape[1] / focused.shape[1], shape[0] / focused.shape[0]
+    parts = cv2.connectedComponentsWithStats(focused.astype(np.uint8))[2][1:]
+    parts = parts[parts[:, cv2.CC_STAT_AREA] >= SPECK * parts[:, cv2.CC_STAT_AREA].max()]
+    start = parts[:, [cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP]]
+    end = start + parts[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]]
+    left, top = (round(float(v)) for v in start.min(0) * (across, down))
+    right, bottom = (round(float(v)) for v in end.max(0) * (across, down))
+    rows, columns = np.nonzero(focused)
+    centre = (float(columns.mean() + 0.5) * across, float(rows.mean() + 0.5) * down)
+    return (left, top, max(right, left + 1), max(bottom, top + 1)), centre
