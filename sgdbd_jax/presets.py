@@ -38,8 +38,8 @@ RELEASE = Config(
     generator_optimiser=OptimiserConfig("sgd", 2e-4, 0.5),
     disc_optimiser=OptimiserConfig("sgd", 2e-4, 0.5),
 )
-# What made the shipped weights, but for what weights/README.md says: pastes of photos at their own scale, then
-# self-training; `--preset robust --source DIR --clear DIR`, an hour on 2 cores. `--steps N` plays the game between.
+# What made the shipped weights: pastes of photos at their own scale, then its own masks of the source photos, refined.
+# `--preset robust --source DIR --clear DIR`, an hour and a half on 2 cores. `--steps N` plays the game between.
 ROBUST = Config(
     generator=GeneratorConfig(
         decoder_norm=True,
