@@ -6,30 +6,37 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from sgdbd_jax.config import GeneratorConfig, from_dict
-from sgdbd_jax.data.photos import resize_mask, resize_photo
+from sgdbd_jax.data.photos import load_photo, photo_from_image, resize_mask, resize_photo
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.models.folding import fold_norms, with_taps
 from sgdbd_jax.models.generator import MULTIPLE, Generator
 from sgdbd_jax.models.layers import to_unit
 from sgdbd_jax.refine import Refinement
 from sgdbd_jax.shipped import shipped
+from sgdbd_jax.tiling import by_tiles, carry
 from sgdbd_jax.weights import load_weights, merge, reading_metadata
 
-BUCKET = 64  # photos of sizes of their own are padded to multiples of it, so that few sizes are compiled
-LARGEST = 4096  # pixels a side of a working size; 4096 takes tens of gigabytes
+BUCKET = 128  # photos of sizes of their own are padded to multiples of it, so that few sizes are compiled
+LARGEST = 4096  # pixels a side of a working size; 4096 takes tens of gigabytes, unless by tiles
+DECIDING = "max:1024"  # working size up to which masks that are made by tiles are refined, which is not done by tiles
+
+Photo: TypeAlias = str | os.PathLike[str] | Image.Image | np.ndarray
+Photos: TypeAlias = list[Any] | tuple[Photo, ...]  # Any: a list of paths is no list of photos to a type checker
 
 
 class Detector:
-    """A trained generator, compiled, that takes photos of any size.
+    """A trained generator, compiled, that takes photos of any size; several threads may share one.
 
-    It compiles anew for every working size: with "native" and "max:N", for every size up to a multiple of 64.
+    It compiles anew for every working size: with "native" and "max:N", for every size up to a multiple of 128 pixels,
+    so that "max:1024" has 64 at the most. With `full` no size is larger than a tile, and there are 25.
 
     Args:
         config: the generator's.
@@ -38,6 +45,9 @@ class Detector:
             paper's tables; or "native": photos keep their own size; or "max:N": they keep their shape, and their size
             up to N pixels on the longer side.
         refinement: of each photo's mask, at the size at which the network sees it; `None`: none.
+        full: whether the mask of a photo larger than the working size follows the photo's own edges, instead of being
+            enlarged. What is in focus is decided at the working size all the same. The network then works by
+            overlapping tiles, so that it takes no more memory for larger photos, or with a larger working size.
     """
 
     def __init__(
@@ -47,16 +57,23 @@ class Detector:
         *,
         work_size: int | str = 320,
         refinement: Refinement | None = None,
+        full: bool = False,
     ) -> None:
         self._working = _working_size(work_size)
         self._multiple = MULTIPLE if isinstance(work_size, int) else BUCKET
         self._refinement = refinement
+        self._full = full
         self._config = dataclasses.replace(config, trunk_norm=False, decoder_norm=False)
         self._variables = _prepare(dict(variables))
 
     @classmethod
     def load(
-        cls, weights: str | os.PathLike | None = None, *, work_size: int | str | None = None, refine: bool = True
+        cls,
+        weights: str | os.PathLike | None = None,
+        *,
+        work_size: int | str | None = None,
+        refine: bool = True,
+        full: bool = False,
     ) -> Detector:
         """Reads a generator's weight file, as training and the converters write it.
 
@@ -64,6 +81,7 @@ class Detector:
             weights: the file; `None`: the weights that come with the package.
             work_size: as above; `None`: what the file says it was validated at, or 320.
             refine: whether masks are refined as the file asks for, if it does.
+            full: as above.
 
         Raises:
             UserError: no such file, not a generator's, truncated, of another architecture, or not finite.
@@ -79,31 +97,39 @@ class Detector:
         variables = merge(expected, loaded, where=str(weights))
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)):
             raise UserError(f"{weights}: holds values that are not finite; its training diverged, take an earlier file")
-        return cls(config, variables, work_size=work_size or asked.get("work_size", 320), refinement=refinement)
+        work_size = work_size or asked.get("work_size", 320)
+        return cls(config, variables, work_size=work_size, refinement=refinement, full=full)
 
-    def __call__(self, photo: np.ndarray, *, size: tuple[int, int] | None = None) -> np.ndarray:
-        """The mask of one photo.
+    @overload
+    def __call__(self, photos: Photo, size: tuple[int, int] | None = None) -> np.ndarray: ...
+
+    @overload
+    def __call__(self, photos: Photos, size: tuple[int, int] | None = None) -> list[np.ndarray]: ...
+
+    def __call__(self, photos: Photo | Photos, size: tuple[int, int] | None = None) -> np.ndarray | list[np.ndarray]:
+        """The mask of a photo, or those of several.
 
         Args:
-            photo: `[H, W, 3]` uint8 RGB, any H and W.
-            size: (height, width) of the mask; the photo's own where not given.
+            photos: a photo: the path of an image file; a PIL image, of any mode; or `[H, W, 3]` uint8 RGB, any H and W.
+                Or a list or tuple of such, or `[B, H, W, 3]` uint8 RGB. Files and PIL images are taken as
+                `data.photos.load_photo` says: upright, as they are displayed.
+            size: (height, width) of the masks; each photo's own where not given.
 
         Returns:
-            `[H, W]` float32 in [0, 1], 1 = in focus.
+            `[H, W]` float32 in [0, 1], 1 = in focus. Of a list or tuple, a list of such; of a batch, `[B, H, W]`.
 
         Raises:
-            ValueError: not an RGB photo of uint8.
+            UserError: a file that is no photo.
+            ValueError: an array that is not an RGB photo of uint8, or an image whose values have no known range.
         """
-        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or photo.size == 0:
-            raise ValueError(f"a photo must be uint8 [H, W, 3], here {photo.dtype} {photo.shape}")
-        height, width = self._working(*photo.shape[:2])
-        shown = photo if (height, width) == photo.shape[:2] else resize_photo(photo, (height, width))
-        # np.pad reflects as often as it must, so even a photo smaller than its padding works.
-        padded = np.pad(shown, ((0, -height % self._multiple), (0, -width % self._multiple), (0, 0)), mode="reflect")
-        mask = np.asarray(self.detect(padded[None]))[0, :height, :width]
-        if self._refinement is not None:
-            mask = self._refinement(mask, shown)
-        return resize_mask(mask, size or photo.shape[:2])
+        if isinstance(photos, list | tuple):
+            return [self._mask(_pixels(photo), size) for photo in photos]
+        if not isinstance(photos, np.ndarray) or photos.ndim != 4:
+            return self._mask(_pixels(photos), size)
+        masks = np.empty((len(photos), *(size or photos.shape[1:3])), np.float32)
+        for mask, photo in zip(masks, photos):
+            mask[:] = self._mask(photo, size)
+        return masks
 
     def detect(self, photos: np.ndarray | jax.Array) -> jax.Array:
         """The masks of a batch, as the network sees it: not resized, not padded.
@@ -128,6 +154,29 @@ class Detector:
             )
         return _detect(self._config, self._variables, photos)
 
+    def _mask(self, photo: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+        """`[H, W, 3]` uint8 to `[H, W]`, or `size`."""
+        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or photo.size == 0:
+            raise ValueError(f"a photo must be uint8 [H, W, 3], here {photo.dtype} {photo.shape}")
+        own = photo.shape[:2]
+        shown = _sized(photo, self._working(*own), resize_photo)
+        mask = by_tiles(self._padded, shown) if self._full else self._padded(shown)
+        if self._refinement is not None:
+            if self._full:
+                most = _working_size(DECIDING)(*mask.shape)
+                mask, shown = _sized(mask, most, resize_mask), _sized(shown, most, resize_photo)
+            mask = self._refinement(mask, shown)
+        if self._full and mask.size < own[0] * own[1]:
+            mask = carry(mask, shown, photo)
+        return _sized(mask, size or own, resize_mask)
+
+    def _padded(self, photo: np.ndarray) -> np.ndarray:
+        """`[H, W, 3]` uint8, any H and W, to `[H, W]` as the network gives it."""
+        height, width = photo.shape[:2]
+        # np.pad reflects as often as it must, so even a photo smaller than its padding works.
+        padded = np.pad(photo, ((0, -height % self._multiple), (0, -width % self._multiple), (0, 0)), mode="reflect")
+        return np.asarray(self.detect(padded[None]))[0, :height, :width].copy()  # cut by JAX, each size would compile
+
 
 def _working_size(work_size: int | str) -> Callable[[int, int], tuple[int, int]]:
     """From a photo's height and width to those at which the network sees it."""
@@ -148,6 +197,22 @@ def _working_size(work_size: int | str) -> Callable[[int, int], tuple[int, int]]
         return max(1, round(scale * height)), max(1, round(scale * width))
 
     return within
+
+
+def _pixels(photo: Photo) -> np.ndarray:
+    """`[H, W, 3]` uint8 of whatever is a photo."""
+    if isinstance(photo, np.ndarray):
+        return photo
+    if isinstance(photo, Image.Image):
+        return photo_from_image(photo)
+    return load_photo(photo)
+
+
+def _sized(
+    array: np.ndarray, size: tuple[int, int], resize: Callable[[np.ndarray, tuple[int, int]], np.ndarray]
+) -> np.ndarray:
+    """A photo or mask as it is, if it has the size."""
+    return array if array.shape[:2] == size else resize(array, size)
 
 
 @jax.jit

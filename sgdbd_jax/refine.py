@@ -95,6 +95,25 @@ def guided_filter(mask: np.ndarray, photo: np.ndarray, *, radius: int, epsilon: 
     Returns:
         `[H, W]` float32 in [0, 1].
     """
+    fit = linear_fit(mask, photo, radius=radius, epsilon=epsilon)
+    return np.clip((fit[..., :3] * (photo / 255)).sum(-1) + fit[..., 3], 0, 1).astype(np.float32)
+
+
+def linear_fit(mask: np.ndarray, photo: np.ndarray, *, radius: int, epsilon: float) -> np.ndarray:
+    """A mask as a linear function of the photo's colours, fitted in every window: a guided filter's inner part.
+
+    He, Sun and Tang, "Guided Image Filtering", PAMI 2013: Eq. 19 and 20, and the means in Eq. 21.
+
+    Args:
+        mask: `[H, W]` float in [0, 1].
+        photo: `[H, W, 3]` uint8, the guide.
+        radius: of the square windows, in pixels.
+        epsilon: colour variance, of colours in [0, 1], below which a window counts as flat.
+
+    Returns:
+        `[H, W, 4]` float64: the mean of the functions of all windows that hold a pixel, as what a colour in [0, 1] is
+        multiplied by, and what is added.
+    """
     guide, size = photo.astype(np.float64) / 255, 2 * radius + 1
 
     def mean(values: np.ndarray) -> np.ndarray:
@@ -105,4 +124,4 @@ def guided_filter(mask: np.ndarray, photo: np.ndarray, *, radius: int, epsilon: 
     spread = mean(guide[..., :, None] * guide[..., None, :]) - colour[..., :, None] * colour[..., None, :]
     slope = np.linalg.solve(spread + epsilon * np.eye(3), covariance[..., None])[..., 0]
     offset = level - (slope * colour).sum(-1)
-    return np.clip((mean(slope) * guide).sum(-1) + mean(offset), 0, 1).astype(np.float32)
+    return mean(np.concatenate([slope, offset[..., None]], axis=-1))

@@ -128,6 +128,23 @@ def load_photo(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS, note: N
         return _decode_photo(file, path, max_pixels, note)
 
 
+def photo_from_image(image: Image.Image) -> np.ndarray:
+    """A Pillow image as `load_photo` would read its file; the image stays as it was.
+
+    Args:
+        image: of any mode.
+
+    Returns:
+        `[H, W, 3]` uint8 sRGB.
+
+    Raises:
+        ValueError: its values have no known range.
+    """
+    image.load()  # Pillow turns a TIFF upright here
+    upright = _upright(_to_eight_bits(image))
+    return _to_array(_to_rgb(image.copy() if upright is image else upright, None))  # which changes `info`
+
+
 def load_mask(path: str | os.PathLike, *, white: White) -> np.ndarray:
     """Reads a mask file; transparency and colour profiles are ignored.
 
