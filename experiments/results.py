@@ -13,7 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,25 +44,35 @@ class Row:
 
 
 GAME = "--paste_real --classifier_steps 150 --classifier_batch 8 --generator_optimiser.learning_rate 5e-5"
+RATES = "--generator_optimiser.learning_rate 5e-4 --generator_optimiser.momentum 0.9 --generator_optimiser.trunk 0.2"
 ROWS = {
     "game": Row("the game alone", f"--warm_steps 0 --taught_steps 0 --steps 500 {GAME}"),
     "warm": Row("pastes alone, whose mask is known", "--taught_steps 0"),
     "warm_game": Row("pastes, then the game", f"--taught_steps 0 --steps 160 {GAME}"),
     "robust": Row("pastes, then its own masks: preset `robust`"),
-    "supervised": Row("Ours(S): the same generator trained on masks", "--supervised --steps 800", needs_masks=True),
+    "supervised": Row(
+        "Ours(S): the same generator trained on masks", f"--supervised --steps 1300 --batch 8 {RATES}", needs_masks=True
+    ),
 }
 SHIPPED = "the shipped weights"
-SIZES = {"own": None, "320": 320}  # at which the network sees photos
+SIZES: dict[str, int | str] = {"own": "max:1024", "320": 320}  # at which the network sees photos
 REFINEMENTS = ("none", "edges", "cut")  # nothing; the guided filter, cut at its middle; then the segmentation
 
 
 @dataclass
 class Scores:
-    """F-measure, MAE, and the correlation of predicted and true in-focus share over photos; a value a seed."""
+    """What there is of a row at one size and refinement; a value a seed.
+
+    Attributes:
+        f_measure, mae: by protocol `paper`.
+        correlation: of predicted and true in-focus share over photos; `None` where one of them does not vary.
+        seconds: a photo, by the clock: of the network, or of a refinement.
+    """
 
     f_measure: list[float] = field(default_factory=list)
     mae: list[float] = field(default_factory=list)
-    correlation: list[float] = field(default_factory=list)
+    correlation: list[float | None] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -71,11 +82,6 @@ def main(argv: list[str] | None = None) -> int:
     unknown = sorted(set(wanted) - ROWS.keys())
     if unknown:
         raise UserError(f"train: {', '.join(unknown)}: no such row; there are {', '.join(ROWS)}")
-    for name in wanted:
-        for seed in options.seeds:
-            code = _train(options, name, seed)
-            if code:
-                return code
     compiled.keep()
 
     from sgdbd_jax.data.sources import load_pairs
@@ -85,13 +91,26 @@ def main(argv: list[str] | None = None) -> int:
 
     names = read_names(options.names) if options.names else None
     photos = load_pairs(options.images, options.masks, white=options.masks_white, size=None, names=names)
+    if wanted:
+        _keep_apart(options, photos.names)
+    for name in wanted:
+        for seed in options.seeds:
+            code = _train(options, name, seed)
+            if code:
+                return code
     files = {SHIPPED: [shipped()]}
     files |= {name: sorted((options.runs / name).glob("*/generator.safetensors")) for name in ROWS}
-    floors = _floors(photos)
+    floors, failed = _floors(photos), 0
     table: dict[tuple[str, str, str], Scores] = {}  # by row, size and refinement
     for name, weights in files.items():
         for path in weights:
-            for key, values in _score(path, photos, label=f"{name} {path.parent.name}".strip()).items():
+            try:
+                scored = _score(path, photos, label=f"{name}, {path.parent.name}")
+            except UserError as error:  # a damaged file costs the others nothing
+                print(f"error: {error}", file=sys.stderr)
+                failed += 1
+                continue
+            for key, values in scored.items():
                 scores = table.setdefault((name, *key), Scores())
                 for measure, value in values.items():
                     getattr(scores, measure).append(value)
@@ -106,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
     missing = [name for name, found in files.items() if not found]
     if missing:
         print(f"not trained: {', '.join(missing)}; --train {','.join(missing)}", file=sys.stderr)
-    return 0
+    return 1 if failed else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -133,6 +152,29 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _keep_apart(options: argparse.Namespace, scored: Collection[str]) -> None:
+    """Refuses to train on photos that are scored.
+
+    Raises:
+        UserError: there are some.
+    """
+    from sgdbd_jax.data.photos import list_photos, photo_stem
+    from sgdbd_jax.data.training_sets import read_names
+
+    for what in ("source", "clear"):
+        if getattr(options, what) is None:
+            raise UserError(f"{what}: a training needs photos: --{what} DIR")
+    if options.source.resolve() != options.images.resolve():
+        return
+    given = options.source_names
+    names = read_names(given) if given else [path.name for path in list_photos(options.source)]
+    both = sorted({photo_stem(name) for name in names} & {photo_stem(name) for name in scored})
+    if both:
+        raise UserError(
+            f"source: {len(both)} of its photos are to be scored, {both[0]} among them; add --source_names FILE"
+        )
+
+
 def _train(options: argparse.Namespace, name: str, seed: int) -> int:
     """Trains one row, or finishes it; the exit code of `experiments.train`."""
     from experiments import train
@@ -150,7 +192,7 @@ def _train(options: argparse.Namespace, name: str, seed: int) -> int:
     return train.main([*fixed, *photos, *row.options.split()])
 
 
-def _score(weights: Path, photos: PhotoSet, *, label: str) -> dict[tuple[str, str], dict[str, float]]:
+def _score(weights: Path, photos: PhotoSet, *, label: str) -> dict[tuple[str, str], dict[str, float | None]]:
     """Scores by size and refinement."""
     import numpy as np
     from tqdm import tqdm
@@ -163,26 +205,35 @@ def _score(weights: Path, photos: PhotoSet, *, label: str) -> dict[tuple[str, st
 
     refinement, square = Refinement(), (PAPER.size or 0, PAPER.size or 0)
     refine = {"edges": replace(refinement, iterations=0), "cut": refinement}
-    detect = Detector.load(weights, work_size="native", refine=False)
+    detect = {size: Detector.load(weights, work_size=side, refine=False) for size, side in SIZES.items()}
     pairs: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = {}
+    seconds: dict[tuple[str, str], list[float]] = {}
     truths = photos.masks or ()
-    for photo, truth in tqdm(list(zip(photos.images, truths)), label, unit="photo", delay=1, leave=False):
+    for photo, truth in tqdm(zip(photos.images, truths), label, len(truths), unit="photo", delay=1, leave=False):
         known = resize_photo(truth, square).astype(np.float32) / 255
         for size, side in SIZES.items():
-            shown = photo if side is None else resize_photo(photo, (side, side))
-            mask = detect(shown)
+            shown = photo if isinstance(side, str) else resize_photo(photo, (side, side))
+            start = time.perf_counter()
+            mask = refined = detect[size](shown)
             for how in REFINEMENTS:
-                refined = refine[how](mask, shown) if how in refine else mask
+                if how in refine:
+                    start = time.perf_counter()
+                    refined = refine[how](mask, shown)
+                seconds.setdefault((size, how), []).append(time.perf_counter() - start)
                 pairs.setdefault((size, how), []).append((stored(resize_mask(refined, square)), known))
-    return {key: _measures(score(found).result, found) for key, found in pairs.items()}
+    # The median: a first photo of its size also waits for a program.
+    return {
+        key: _measures(score(found).result, found) | {"seconds": float(np.median(seconds[key]))}
+        for key, found in pairs.items()
+    }
 
 
-def _measures(result: Mapping[str, Any], pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+def _measures(result: Mapping[str, Any], pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, float | None]:
     import numpy as np
 
     shares = np.array([(mask.mean(), truth.mean()) for mask, truth in pairs]).T
     varies = len(pairs) > 1 and shares.std(axis=1).min() > 0
-    correlation = float(np.corrcoef(shares)[0, 1]) if varies else 0.0
+    correlation = float(np.corrcoef(shares)[0, 1]) if varies else None
     return {"f_measure": result["f_measure"], "mae": result["mae"], "correlation": correlation}
 
 
@@ -218,15 +269,21 @@ def _markdown(
         says += f", {seeds} seeds" if seeds > 1 else ""
         correlation = _spread(table[name, size, "cut"].correlation)
         lines.append(f"| {says} | {seen} | {' | '.join(cells)} | {correlation} |")
+    if (SHIPPED, "own", "none") in table:
+        network, edges, cut = (f"{table[SHIPPED, 'own', how].seconds[0]:.2f} s" for how in REFINEMENTS)
+        lines += ["", f"A photo at its own size takes {network} in the network; refined, {edges} or {cut} more."]
     return "\n".join(lines) + "\n"
 
 
-def _spread(values: Sequence[float]) -> str:
+def _spread(values: Sequence[float | None]) -> str:
     """Their mean and, of several, the standard deviation."""
     import numpy as np
 
-    text = f"{np.mean(values):.3f}"
-    return text if len(values) < 2 else f"{text} ± {np.std(values, ddof=1):.3f}"
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    text = f"{np.mean(known):.3f}"
+    return text if len(known) < 2 else f"{text} ± {np.std(known, ddof=1):.3f}"
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ class Config:
     batch: int = 4
     seed: int = 0
     discriminators: str = "both"  # "both" | "clear" | "blur" (Table 1)
-    supervised: bool = False  # cross-entropy on masks instead of the game (Table 3's Ours(S))
+    supervised: bool = False  # cross-entropy on masks, and none of the other stages (Table 3's Ours(S))
     adversarial_form: str = "saturating"  # Eq. 3 as printed | "non_saturating", the release's
     eta: float = 0.01  # weight of L_G (Eq. 6, Table 2)
     bilateral_weight: float = 1.0  # weight of L_B; 0 leaves it out (Tables 1, 2)
@@ -145,8 +145,8 @@ class Config:
     disc_optimiser: OptimiserConfig = OptimiserConfig()
     # After the game (not in the paper)
     taught_steps: int = 0  # on its own masks of the source photos, refined; warm_batch and warm_optimiser hold too
-    # Prediction: how the delivered weights ask to be used, and how validation and self-training use them
-    refine: bool = False  # masks follow the photo's edges and decide; see refine.py
+    # Prediction: how the delivered weights ask to be used, and how validation uses them
+    refine: bool = False  # masks follow the photo's edges and decide, as self-training's always do; see refine.py
     half: bool = False  # the generator is delivered as float16
     # Validation: for choosing only, never for training
     validation_images: str = ""
@@ -166,7 +166,7 @@ class Config:
         check(self)
 
 
-# Fields that may change between two legs of one run: they do not move its results.
+# Fields that may change between two legs of one run: they do not move its results, or (steps) only take them further.
 FREE_FIELDS = frozenset(
     (
         "steps",

@@ -63,7 +63,7 @@ def learning_curve(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> byt
     panels = {
         "validation": ("validation_f_measure", "validation_mae"),
         "mask": ("coverage", "coverage_spread", "mask_entropy"),
-        "losses": ("generator_loss", "bilateral", "disc_clear_loss", "disc_blur_loss", "loss"),
+        "losses": ("generator_loss", "bilateral", "pastes", "disc_clear_loss", "disc_blur_loss", "loss"),
         "discriminators' accuracy": ("disc_clear_accuracy", "disc_blur_accuracy", "accuracy"),
     }
     for axes, (name, metrics) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):

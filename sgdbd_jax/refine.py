@@ -6,6 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from sgdbd_jax.data.photos import resize_mask, resize_photo
+from sgdbd_jax.errors import UserError
 
 COMPONENTS = 5  # Gaussians a side: what OpenCV fixes
 
@@ -27,6 +28,14 @@ class Refinement:
     side: int = 480  # pixels of the longer side at which the photo is cut
     iterations: int = 3  # of the segmentation; 0 leaves it out
 
+    def __post_init__(self) -> None:
+        shares = (self.middle, self.blurred, self.focused, self.share)
+        if not (0 < self.radius <= 1 and self.epsilon > 0 and all(0 <= share <= 1 for share in shares)):
+            raise UserError(f"refinement: {self} has values beyond their range")
+        counts = isinstance(self.side, int) and isinstance(self.iterations, int)
+        if not counts or self.side < 1 or self.iterations < 0:
+            raise UserError(f"refinement: side {self.side!r} and iterations {self.iterations!r} must be counts")
+
     def __call__(self, mask: np.ndarray, photo: np.ndarray) -> np.ndarray:
         """A network's mask, refined.
 
@@ -37,7 +46,12 @@ class Refinement:
         Returns:
             `[H, W]` float32 in [0, 1]. If it is sure of one side only, the filtered mask is cut at the
             middle.
+
+        Raises:
+            UserError: the mask is not finite.
         """
+        if not np.isfinite(mask).all():
+            raise UserError("a mask is not finite: the generator has diverged; lower the learning rates")
         radius = max(1, round(self.radius * max(mask.shape)))
         level = guided_filter(mask, photo, radius=radius, epsilon=self.epsilon)
         scale = min(1.0, self.side / max(mask.shape))

@@ -22,7 +22,10 @@ def shipped(name: str = GENERATOR) -> Path:
     path = folder / name
     if not path.is_file():
         raise UserError(f"{path}: no such file, this installation has no weights; pass a weight file of your own")
-    expected = json.loads((folder / "manifest.json").read_text())[name]
+    try:
+        expected = str(json.loads((folder / "manifest.json").read_text())[name])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{folder / 'manifest.json'}: does not tell {name}'s SHA-256; install again") from error
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != expected:
         raise UserError(f"{path}: is not the file that was shipped (SHA-256 {found[:12]}..., not {expected[:12]}...)")

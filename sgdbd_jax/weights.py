@@ -48,7 +48,8 @@ def halve(tree: Mapping[str, Any]) -> dict[str, Any]:
     largest = np.finfo(np.float16).max
 
     def convert(leaf: np.ndarray) -> np.ndarray:
-        return leaf.astype(np.float16) if np.abs(leaf).max(initial=0) <= largest else leaf
+        fits = leaf.dtype == np.float32 and np.abs(leaf).max(initial=0) <= largest
+        return leaf.astype(np.float16) if fits else leaf
 
     return {name: halve(leaf) if isinstance(leaf, Mapping) else convert(leaf) for name, leaf in tree.items()}
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sgdbd_jax.errors import UserError
 from sgdbd_jax.refine import Refinement, guided_filter, segment
 
 RNG = np.random.default_rng(0)
@@ -96,6 +97,21 @@ def test_a_refinement_carries_a_decision_over_what_has_the_same_colours(disc):
 def test_a_mask_of_one_level_is_all_on_one_side_of_the_middle(level):
     refined = Refinement(middle=0.6)(np.full((40, 50), level, np.float32), PHOTO)
     np.testing.assert_array_equal(refined, float(level > 0.6))
+
+
+def test_a_mask_that_is_not_finite_is_refused():
+    mask = np.full((40, 50), 0.5, np.float32)
+    mask[3, 4] = np.nan
+    with pytest.raises(UserError, match="not finite"):
+        Refinement()(mask, PHOTO)
+
+
+@pytest.mark.parametrize(
+    "changes", ({"side": 0}, {"iterations": 1.5}, {"share": 2.0}, {"radius": 0.0}, {"middle": -0.1})
+)
+def test_values_without_meaning_are_refused(changes):
+    with pytest.raises(UserError, match="refinement: "):
+        Refinement(**changes)
 
 
 @pytest.mark.parametrize("shape", ((1, 1), (1, 300), (7, 3)))

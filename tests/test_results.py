@@ -27,11 +27,13 @@ def scored(tmp_path, monkeypatch):
     weights = save_generator(tmp_path / "shipped.safetensors", constant_variables(0.75))
     monkeypatch.setattr("sgdbd_jax.shipped.shipped", lambda: weights)
 
-    def call(*arguments):
+    def call(*arguments, code=0):
         fixed = {"images": tmp_path / "images", "masks": tmp_path / "masks", "masks_white": "focused"}
         fixed |= {"runs": tmp_path / "runs", "out": tmp_path / "out"}
         given = [text for name, value in fixed.items() for text in (f"--{name}", str(value))]
-        assert results.main([*given, *arguments]) == 0
+        assert results.main([*given, *arguments]) == code
+        if code not in (0, 1):
+            return None
         return json.loads((tmp_path / "out" / "results.json").read_text())
 
     return call
@@ -49,7 +51,7 @@ def test_the_shipped_weights_and_the_constant_masks_are_scored_at_both_sizes(sco
     for size in ("own", "320"):
         for how, mae in (("none", 0.25 * SHARE + 0.75 * (1 - SHARE)), ("edges", 1 - SHARE), ("cut", 1 - SHARE)):
             assert rows[results.SHIPPED, size, how]["mae"] == [pytest.approx(mae, abs=0.002)]
-    assert rows[results.SHIPPED, "own", "cut"]["correlation"] == [0.0]
+    assert rows[results.SHIPPED, "own", "cut"]["correlation"] == [None]
     assert result["floors"]["zeros"]["mae"] == pytest.approx(SHARE)
     assert (result["protocol"], result["images"]) == ("paper", 3)
     out, err = capsys.readouterr()
@@ -95,10 +97,33 @@ def test_every_row_is_a_command_that_training_takes(name):
     assert config.supervised == row.needs_masks  # no other row may see a mask
 
 
-def test_a_training_that_stops_ends_the_command(scored, monkeypatch):
+def test_a_training_that_stops_ends_the_command(scored, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "main", lambda argv: 143)
-    with pytest.raises(AssertionError):
-        scored("--train", "warm")
+    assert scored("--train", "warm", "--source", "photos", "--clear", "sharp", code=143) is None
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_training_sees_what_is_scored(scored, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "main", lambda argv: pytest.fail("it trains"))
+    (tmp_path / "names.txt").write_text("b.png\n")
+    refusal = "source: [13] of its photos are to be scored, [ab] among them; add --source_names"
+    for more in ((), ("--source_names", str(tmp_path / "names.txt"))):
+        with pytest.raises(UserError, match=refusal):
+            scored("--train", "supervised", "--source", str(tmp_path / "images"), "--clear", "sharp", *more)
+
+
+def test_photos_are_looked_at_before_hours_of_training(scored, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "main", lambda argv: pytest.fail("it trains"))
+    (tmp_path / "masks" / "b.png").unlink()
+    with pytest.raises(UserError, match="b"):
+        scored("--train", "warm", "--source", "photos", "--clear", "sharp")
+
+
+def test_a_damaged_run_costs_the_others_nothing(scored, tmp_path, capsys):
+    path = save_generator(tmp_path / "runs" / "warm" / "0" / "generator.safetensors", constant_variables(0.5))
+    path.write_bytes(path.read_bytes()[:100])
+    assert {row["row"] for row in scored(code=1)["rows"]} == {results.SHIPPED}
+    assert f"error: {path}: not a readable safetensors file" in capsys.readouterr().err
 
 
 def test_a_row_that_there_is_not_is_refused(scored):

@@ -36,6 +36,15 @@ def test_a_file_that_is_not_the_shipped_one_is_refused(folder):
         module.shipped("a.safetensors")
 
 
+@pytest.mark.parametrize("manifest", ("{}", "{", "[]", None))
+def test_a_manifest_that_does_not_tell_is_refused(folder, manifest):
+    (folder / "manifest.json").unlink()
+    if manifest is not None:
+        (folder / "manifest.json").write_text(manifest)
+    with pytest.raises(UserError, match=r"manifest\.json: does not tell a\.safetensors's SHA-256; install again"):
+        module.shipped("a.safetensors")
+
+
 def test_an_installation_without_weights_says_so(folder):
     with pytest.raises(
         UserError, match=r"b\.safetensors: no such file, this installation has no weights; pass a weight"

@@ -147,6 +147,9 @@ def test_merging_names_six_of_many_and_counts_the_rest():
 def test_halving_rounds_what_fits_and_leaves_what_does_not():
     tree = {"a": {"kernel": np.float32([1 / 3, -2.0, 0.0])}, "variance": np.float32([1.0, 70000.0])}
     halved = halve(tree)
+    others = {"count": np.int32([7]), "nothing": np.zeros((0, 3), np.float32), "edge": np.float32([65504.0])}
+    assert [leaf.dtype for leaf in halve(others).values()] == [np.int32, np.float16, np.float16]
+    assert halve({"a": np.float32([np.nan])})["a"].dtype == np.float32  # is refused where it is loaded
     assert halved["a"]["kernel"].dtype == np.float16 and halved["variance"].dtype == np.float32
     np.testing.assert_allclose(halved["a"]["kernel"], tree["a"]["kernel"], rtol=1 / 2048)
     np.testing.assert_array_equal(halved["variance"], tree["variance"])

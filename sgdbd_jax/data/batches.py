@@ -26,6 +26,7 @@ Row = dict[str, np.ndarray]
 RowMaker = Callable[[np.random.Generator, "Draw"], Row]
 
 BLURRED, MIXED, CLEAR = 0, 1, 2  # labels of the classifier
+CERTAIN = 0.3  # share of pastes in self-training, whose masks are no opinion
 HELD_OUT = 10  # every tenth photo is kept from the classifier, to measure it on
 MAKERS = 16  # threads that make batches, at most: a batch of 4 with blurs made at 256 x 256 takes one of them 50 ms
 
@@ -187,8 +188,8 @@ class RowMakers:
         return {"photo": photo, "mask": np.rint(255 * mask).astype(np.uint8)[..., None]}
 
     def taught(self, rng: np.random.Generator, draw: Draw, *, targets: Sequence[np.ndarray]) -> Row:
-        """A source photo and its target, or, three times in ten, a warm row, whose mask is certain."""
-        if rng.random() < 0.3:
+        """A source photo and its target, or, for `CERTAIN` of the rows, a paste, which takes that photo's turn."""
+        if rng.random() < CERTAIN:
             return self.warm(rng, draw)
         index = draw.index(len(targets), 0)
         photo, mask = crop(rng, self.config, self.sets.source.images[index], targets[index])

@@ -11,8 +11,8 @@ from PIL import Image
 from scipy import ndimage
 
 SOFTNESS = (0.3, 0.8)  # sigma in pixels of the blur of the whole photo, for 3 photos in 10
-NOISE = (1.0, 6.0)  # standard deviation in grey levels, for half of the photos
-QUALITY = (60, 95)  # of JPEG, for 7 photos in 10
+NOISE = (1.0, 6.0)  # standard deviation in grey levels of brightness, half of that of colours, for half of the photos
+QUALITY = (60, 94)  # of JPEG, for 7 photos in 10
 
 
 def degrade(photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -26,7 +26,8 @@ def degrade(photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         `[H, W, 3]` uint8.
     """
     softens, grains, compresses = rng.random(3) < (0.3, 0.5, 0.7)
-    sigma, deviation, quality = rng.uniform(*SOFTNESS), rng.uniform(*NOISE), int(rng.integers(QUALITY[0], QUALITY[1]))
+    sigma, deviation = rng.uniform(*SOFTNESS), rng.uniform(*NOISE)
+    quality = int(rng.integers(*QUALITY, endpoint=True))
     values = photo.astype(np.float32)
     if softens:
         values = ndimage.gaussian_filter(values, (sigma, sigma, 0)).astype(np.float32)

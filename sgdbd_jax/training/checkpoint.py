@@ -223,6 +223,8 @@ def claim_workdir(workdir: Path, config: Config, photos: Mapping[str, str] | Non
     """
     path = workdir / "config.json"
     now = json.loads(json.dumps({**flatten(config), **(photos or {})}))
+    # What learns from its own masks learns from those that the game, as long as it was, has led to.
+    free = FREE_FIELDS - {"steps"} if config.taught_steps else FREE_FIELDS
     if path.exists():
         try:
             before = json.loads(path.read_text())
@@ -230,7 +232,8 @@ def claim_workdir(workdir: Path, config: Config, photos: Mapping[str, str] | Non
                 raise ValueError("no object")
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: not a readable config ({error}); choose another --workdir") from error
-        names = sorted((before.keys() | now.keys()) - FREE_FIELDS)
+        before = json.loads(json.dumps(flatten(Config()))) | before  # a field may be younger than the run
+        names = sorted((before.keys() | now.keys()) - free)
         changed = [
             f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
             for name in names

@@ -69,7 +69,8 @@ def train(run: Run) -> Path:
         Stopped: the run was asked to stop.
     """
     config, rows = run.config, run.rows
-    for name in ("batch", "classifier_batch") + (("warm_batch",) if config.warm_steps or config.taught_steps else ()):
+    warms = not config.supervised and (config.warm_steps or config.taught_steps)
+    for name in ("batch", "classifier_batch") + (("warm_batch",) if warms else ()):
         check_batch(getattr(config, name), run.devices, name=name)
     claim_workdir(run.workdir, config, fingerprints(run.photos.training))
     if config.supervised:
@@ -86,11 +87,21 @@ def train(run: Run) -> Path:
         state = _play(run, stage, start)
     if config.taught_steps:
         teacher = generator_of(state)
-        row = functools.partial(rows.taught, targets=make_targets(run, teacher))
+        done = _done(run, "taught") == config.taught_steps
+        row = functools.partial(rows.taught, targets=() if done else make_targets(run, teacher))
         stage = Stage("taught", row, TAUGHT_STREAM, config.taught_steps, config.warm_batch)
         optimiser = make_optimiser(config.warm_optimiser, stage.steps)
         state = fit_generator(run, stage, optimiser, teacher.predicting)
     return _deliver(run, stage, state)
+
+
+def _done(run: Run, stage: str) -> int:
+    """Steps of a stage that have a checkpoint."""
+    checkpoints = Checkpoints(run.workdir / "checkpoints" / stage, keep=run.config.keep)
+    try:
+        return checkpoints.latest() or 0
+    finally:
+        checkpoints.close()
 
 
 def _log(run: Run) -> list[dict[str, Any]]:

@@ -39,7 +39,7 @@ def score_generator(run: Run, net: NetState, photos: PhotoSet) -> dict[str, Any]
 
 
 def sample_picture(run: Run, net: NetState) -> bytes:
-    """Source, mask, truth (where it is known) and composites of a few photos, always the same."""
+    """Source, mask as the network gives it, truth (where known) and composites of a few photos, always the same."""
     config = run.config
     data = make_batch(run.rows.game, seed=config.seed, stream=SAMPLE_STREAM, step=0, batch=SAMPLES, rows=range(SAMPLES))
     truth, held_out = None, run.photos.held_out

@@ -2,59 +2,95 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jax
 import numpy as np
+from PIL import Image
 
 from sgdbd_jax.data.photos import load_mask
+from sgdbd_jax.data.sources import KEEP, FileImages
 from sgdbd_jax.data.threads import work_ahead
 from sgdbd_jax.detector import Detector
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.refine import Refinement
 from sgdbd_jax.training.loop import Stopped
+from sgdbd_jax.training.parallel import any_process
+from sgdbd_jax.training.samples import prediction
 from sgdbd_jax.training.state import NetState
 from sgdbd_jax.weights import write_atomically
 
 if TYPE_CHECKING:
     from sgdbd_jax.training.run import Run
 
+ASK_EVERY = 8  # targets between the times at which several processes agree whether to stop
 
-def make_targets(run: Run, teacher: NetState) -> list[np.ndarray]:
+
+def make_targets(run: Run, teacher: NetState) -> Sequence[np.ndarray]:
     """The teacher's refined masks of all source photos, kept in the work folder as `targets/NUMBER.png`.
+
+    Masks that another teacher left there are made again.
 
     Args:
         run: the run, whose source photos keep the sizes they have in training.
         teacher: the generator so far.
 
     Returns:
-        `[H, W]` uint8 a photo, 255 = in focus.
+        `[H, W]` uint8 a photo, 255 = in focus; those that do not fit into memory are read from their files.
 
     Raises:
+        UserError: a mask is not finite, the disk refuses.
         Stopped: the run was asked to stop; the masks made so far are kept.
     """
-    photos = run.photos.training.source
-    detect = Detector(run.config.generator, teacher.predicting, work_size="native", refinement=Refinement())
-    paths = [run.workdir / "targets" / f"{number:05d}.png" for number in range(len(photos.names))]
+    photos, folder = run.photos.training.source, run.workdir / "targets"
+    work_size, refinement = prediction(run.config)[0], Refinement()
+    detect = Detector(run.config.generator, teacher.predicting, work_size=work_size, refinement=refinement)
+    made_by = {"teacher": _digest(teacher), "work_size": work_size, "refinement": asdict(refinement)}
+    known = _made_by(folder) == made_by
+    if run.main and not known:
+        shutil.rmtree(folder, ignore_errors=True)
+        write_atomically(folder / "made_by.json", json.dumps(made_by, indent=1).encode())
+    paths = [folder / f"{number:05d}.png" for number in range(len(photos.names))]
 
     def target(number: int) -> np.ndarray:
         photo = photos.images[number]
-        made = _kept(paths[number], photo) if run.main else None
+        made = _kept(paths[number], photo) if known or run.main else None
         if made is None:
             made = np.rint(255 * detect(photo)).astype(np.uint8)
             if run.main:
                 write_atomically(paths[number], _png(made))
         return made
 
-    targets: list[np.ndarray] = []
+    targets = FileImages(lambda path: load_mask(path, white="focused"), keep=KEEP)
     run.reporter.stage("targets", 0, len(paths))
     for made in work_ahead(target, range(len(paths)), workers=2, ahead=2):  # one refines while the other detects
-        targets.append(made)
+        targets.append(paths[len(targets)], made)
         run.reporter.step(None)
-        if run.should_stop():
+        if len(targets) % ASK_EVERY == 0 and any_process(run.should_stop())[0]:
             raise Stopped(f"stopped at target {len(targets)} of {len(paths)}, which are kept")
     return targets
+
+
+def _digest(teacher: NetState) -> str:
+    """What tells a generator from others."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(jax.device_get(teacher.predicting)):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def _made_by(folder: Path) -> object:
+    try:
+        return json.loads((folder / "made_by.json").read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _kept(path: Path, photo: np.ndarray) -> np.ndarray | None:
@@ -67,8 +103,6 @@ def _kept(path: Path, photo: np.ndarray) -> np.ndarray | None:
 
 
 def _png(mask: np.ndarray) -> bytes:
-    from PIL import Image
-
     file = io.BytesIO()
     Image.fromarray(mask).save(file, "png")
     return file.getvalue()
