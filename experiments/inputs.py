@@ -57,7 +57,7 @@ def find(arguments: Iterable[str], *, recursive: bool, listed: Callable[[], byte
     seen = set()
     for argument in _expanded(arguments, listed):
         # What exists is meant as it stands, even if its name reads like a pattern.
-        matches = [] if os.path.lexists(argument) else sorted(glob.glob(argument, recursive=True))
+        matches = [] if os.path.lexists(argument) else _matches(argument)
         for path in matches or [argument]:
             for photo in _photos(path, recursive, inputs):
                 real = os.path.realpath(photo.path)
@@ -107,11 +107,32 @@ def _expanded(arguments: Iterable[str], listed: Callable[[], bytes]) -> Iterator
         yield from (os.fsdecode(name) for name in names if name)
 
 
+def _matches(pattern: str) -> list[str]:
+    """What a pattern stands for; hidden names only where it begins with their dot.
+
+    `glob.glob` would follow links to folders under `**`, and two that lead back would keep it for ever.
+    """
+    if not glob.has_magic(pattern):
+        return []
+    path = Path(pattern)
+    dots = any(part.startswith(".") for part in path.parts if part not in (".", ".."))
+    try:
+        found = [Path(path.anchor, match) for match in Path(path.anchor).glob(str(path.relative_to(path.anchor)))]
+    except (ValueError, NotImplementedError):  # such as `**.jpg`
+        return []
+    return sorted(str(match) for match in found if dots or not any(part.startswith(".") for part in match.parts))
+
+
 def _photos(path: str, recursive: bool, inputs: Inputs) -> list[Photo]:
     """The photos of a file or folder; what else there is to say goes into `inputs`."""
     if os.path.isdir(path):
         return _photos_in(path, recursive, inputs)
-    if not os.path.exists(path):
+    try:
+        os.stat(path)
+    except PermissionError as error:
+        inputs.refused[path] = f"cannot be read ({error.strerror})"
+        return []
+    except (OSError, ValueError):
         inputs.refused[path] = "a link that leads nowhere" if os.path.islink(path) else "no such file or folder"
         return []
     return _without_results([Photo(Path(path), photo_stem(os.path.basename(path)))], inputs)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import itertools
 import os
 import signal
@@ -49,7 +50,8 @@ def main(argv: list[str] | None = None) -> int:
     load = {"work_size": options.work_size, "refine": not options.no_refine, "full": options.full}
     detector = Detector.load(options.weights, **load)
     wanted = outputs.Results(options.polarity, options.overlay, options.cutout, options.binary)
-    records, jobs = _plan(options, found, wanted)
+    settings = _settings(options)
+    records, jobs = _plan(options, found, wanted, settings)
 
     def save() -> float:
         report.write(options.out, list(records.values()))
@@ -70,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             with tqdm(total=len(found.photos), initial=before, unit="photo", delay=1) as bar:
                 for record in filter(None, made):
-                    records[record.path] = record
+                    records[record.path] = dataclasses.replace(record, settings=settings)
                     bar.update()
                     if time.monotonic() > saved + SAVE_EVERY:
                         saved = save()
@@ -146,13 +148,13 @@ def _tell(found: Inputs) -> None:
 
 
 def _plan(
-    options: argparse.Namespace, found: Inputs, wanted: Results
+    options: argparse.Namespace, found: Inputs, wanted: Results, settings: str
 ) -> tuple[dict[str, Record], list[tuple[Photo, str]]]:
     """What there is to report already, by path; and the photos to work on, with the names of their results."""
     from experiments import inputs, report
     from experiments.batch import failure
 
-    before = report.read(options.out) if options.resume else {}
+    before = report.read(options.out)  # of earlier runs: other photos keep their names and their places in the report
     records = {path: record for path, record in before.items() if record.status == "done"}
     for path, reason in found.refused.items():
         records[os.path.abspath(path)] = failure(os.path.abspath(path), "", reason)
@@ -160,13 +162,32 @@ def _plan(
     jobs = []
     for photo, name in zip(found.photos, inputs.name_results(found.photos, kept), strict=True):
         files = [Path(options.out, name + ending) for ending in wanted.endings]
-        if photo.absolute in records and all(file.is_file() for file in files):
+        record = records.get(photo.absolute)
+        if options.resume and record is not None and record.settings == settings and _are_newer(files, photo.path):
             continue
         records.pop(photo.absolute, None)
         if name != photo.place:
             _say(f"warning: {shown(photo.path)}: its results are called {shown(name)}; its name was taken")
         jobs.append((photo, name))
     return records, jobs
+
+
+def _settings(options: argparse.Namespace) -> str:
+    """What decides how results look, in words."""
+    from sgdbd_jax.download import file_sha256
+    from sgdbd_jax.shipped import shipped
+
+    weights = file_sha256(options.weights or shipped())[:12]
+    names = ("work_size", "no_refine", "full", "polarity", "binary")
+    return ", ".join([f"weights {weights}", *(f"{name} {getattr(options, name)}" for name in names)])
+
+
+def _are_newer(files: list[Path], photo: Path) -> bool:
+    """Whether results are there, made since the photo was last changed."""
+    try:
+        return min(file.stat().st_mtime_ns for file in files) >= photo.stat().st_mtime_ns
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager

@@ -29,6 +29,7 @@ COLUMNS = (
     *("path", "name", "status", "error", "width", "height", "score", "share", "unknown"),
     *("left", "top", "right", "bottom", "centre_x", "centre_y", "flags", "seconds"),
 )
+LAST = ("focus", "settings", "thumbnail", "overlay")  # of a record: what follows its plain values, or stands elsewhere
 FORMULA = tuple("=+-@\t\r\n")  # what makes a spreadsheet calculate a cell
 
 
@@ -46,6 +47,7 @@ class Record:
     focus: Focus | None
     thumbnail: bytes  # a JPEG of the photo, at most 256 pixels a side; may be empty
     overlay: bytes  # the same of its overlay
+    settings: str = ""  # what its results were made with: only with the same are they taken as done
 
 
 def write(out: Path, records: Sequence[Record]) -> None:
@@ -89,6 +91,8 @@ def read(out: Path) -> dict[str, Record]:
         try:
             row = json.loads(line)
             focus = row.pop("focus")
+            if not isinstance(row["path"], str) or not isinstance(row["name"], str):
+                raise TypeError(row)
             if focus is not None:
                 box, centre = (None if focus[key] is None else tuple(focus[key]) for key in ("box", "centre"))
                 focus = Focus(**focus | {"box": box, "centre": centre, "flags": tuple(focus["flags"])})
@@ -102,13 +106,13 @@ def read(out: Path) -> dict[str, Record]:
 
 def _row(record: Record) -> dict[str, Any]:
     """A line of the report: all but the pictures, as JSON has it."""
-    row = {key: value for key, value in vars(record).items() if key not in ("focus", "thumbnail", "overlay")}
+    row = {key: value for key, value in vars(record).items() if key not in LAST}
     focus = None if record.focus is None else asdict(record.focus)
     if focus is not None:
         for key in ("share", "score", "unknown"):
             focus[key] = round(focus[key], 4)
         focus["centre"] = focus["centre"] and [round(value, 1) for value in focus["centre"]]
-    return row | {"seconds": round(record.seconds, 3), "focus": focus}
+    return row | {"seconds": round(record.seconds, 3), "focus": focus, "settings": record.settings}
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> str:

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import sysconfig
+from importlib import metadata
 from pathlib import Path
 
 from sgdbd_jax.errors import UserError
@@ -33,6 +34,16 @@ def shipped(name: str = GENERATOR) -> Path:
 
 
 def _folder() -> Path:
-    """Beside the package in a clone and an editable installation, else where an installation puts data."""
+    """Beside the package in a clone and an editable installation, else where an installation put data."""
     clone = Path(__file__).parents[1] / "weights"
-    return clone if (clone / "manifest.json").is_file() else Path(sysconfig.get_path("data"), "share/sgdbd_jax/weights")
+    if (clone / "manifest.json").is_file():
+        return clone
+    place = "share/sgdbd_jax/weights"
+    try:  # which knows installations for one user, too
+        files = metadata.files("sgdbd_jax") or ()
+    except metadata.PackageNotFoundError:
+        files = ()
+    for file in files:
+        if file.as_posix().endswith(f"{place}/manifest.json"):
+            return Path(str(file.locate())).resolve().parent
+    return Path(sysconfig.get_path("data"), place)

@@ -68,6 +68,16 @@ def test_a_file_is_a_photo_whatever_it_is_called(here):
     ]
 
 
+def test_patterns_follow_no_links_to_folders_either(here):
+    """With two that lead back, each level of a walk would double."""
+    touch("trip/a.jpg", "trip/.hidden/b.jpg", "trip/.c.jpg")
+    for name in ("once", "again"):
+        Path("trip", name).symlink_to(".")
+    assert photos("trip/**/*.jpg") == [("trip/a.jpg", "a")]
+    assert photos(str(here / "trip" / "**" / "*.jpg")) == [(str(here / "trip" / "a.jpg"), "a")]
+    assert photos("trip/.hidden/*.jpg") == [("trip/.hidden/b.jpg", "b")]
+
+
 def test_patterns_are_expanded_where_the_shell_has_not(here):
     touch("trip/b.jpg", "trip/a.jpg", "trip/a.png", "trip/day/c.jpg")
     assert [path for path, _ in photos("trip/*.jpg")] == ["trip/a.jpg", "trip/b.jpg"]

@@ -335,7 +335,31 @@ def test_without_resume_all_is_done_again(run, tmp_path, out):
     assert stamps(out, ".mask.png") == before
     assert run(photos[1]) == 0
     assert stamps(out, ".mask.png")["b.mask.png"] > before["b.mask.png"]
-    assert statuses(out) == {"b.png": "done"}
+    assert statuses(out) == {"a.png": "done", "b.png": "done"}  # what earlier runs did stays in the report
+
+
+def test_photos_of_one_name_do_not_overwrite_each_other_in_later_runs_either(run, tmp_path, out):
+    first, second = (save(tmp_path / folder / "x.png", width=width) for folder, width in (("a", 9), ("b", 12)))
+    assert run(first) == 0 and run(second) == 0
+    widths = []
+    for name in ("x", "x-2"):
+        with Image.open(out / f"{name}.mask.png") as mask:
+            widths.append(mask.width)
+    assert widths == [9, 12]
+    assert len(report.read(out)) == 2
+
+
+def test_resume_takes_as_done_only_what_was_made_so_and_since_the_photo(run, tmp_path, out):
+    photo = save(tmp_path / "a.png")
+    assert run(photo) == 0
+    made = stamps(out, ".mask.png")
+    assert run(photo, "--resume") == 0 and stamps(out, ".mask.png") == made
+    assert run(photo, "--resume", "--polarity", "blurred") == 0
+    inverted = stamps(out, ".mask.png")
+    assert inverted["a.mask.png"] > made["a.mask.png"]
+    os.utime(photo, ns=(inverted["a.mask.png"] + 10**9,) * 2)
+    assert run(photo, "--resume", "--polarity", "blurred") == 0
+    assert stamps(out, ".mask.png")["a.mask.png"] > inverted["a.mask.png"]
 
 
 # Stops.

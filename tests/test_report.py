@@ -25,7 +25,7 @@ def jpeg(level: int) -> bytes:
 
 PHOTO, OVERLAY = jpeg(200), jpeg(90)
 FOCUS = Focus(0.25, 0.6789, (10, 20, 330, 480), (123.4, 250.0), 0.125, ("nothing_sharp", "low_confidence"))
-DONE = Record("trip/a.jpg", "trip/a", 640, 480, "done", "", 1.25, FOCUS, PHOTO, OVERLAY)
+DONE = Record("trip/a.jpg", "trip/a", 640, 480, "done", "", 1.25, FOCUS, PHOTO, OVERLAY, "weights abc")
 FAILED = Record("trip/b.jpg", "trip/b", 0, 0, "failed", "empty file (0 bytes)", 0.0, None, b"", b"")
 EMPTY = dataclasses.replace(
     DONE, path="c.png", name="c", focus=Focus(0.0, 0.0, None, None, 1.0, ("nothing_sharp",)), overlay=jpeg(10)
@@ -98,7 +98,8 @@ def test_a_line_is_an_object_that_people_can_read(tmp_path):
     assert lines[0] == (
         '{"path": "trip/a.jpg", "name": "trip/a", "width": 640, "height": 480, "status": "done", "error": "",'
         ' "seconds": 1.25, "focus": {"share": 0.25, "score": 0.6789, "box": [10, 20, 330, 480],'
-        ' "centre": [123.4, 250.0], "unknown": 0.125, "flags": ["nothing_sharp", "low_confidence"]}}'
+        ' "centre": [123.4, 250.0], "unknown": 0.125, "flags": ["nothing_sharp", "low_confidence"]},'
+        ' "settings": "weights abc"}'
     )
     assert json.loads(lines[1])["focus"] is None
 
