@@ -45,10 +45,17 @@ class Row:
 
 GAME = "--paste_real --classifier_steps 150 --classifier_batch 8 --generator_optimiser.learning_rate 5e-5"
 RATES = "--generator_optimiser.learning_rate 5e-4 --generator_optimiser.momentum 0.9 --generator_optimiser.trunk 0.2"
+# On top of pastes, with pastes beside it so that masks keep their share, and discriminators that learn as fast as it.
+ANCHORED = (
+    "--taught_steps 0 --steps 80 --paste_real --paste_weight 1 --bilateral_weight 0"
+    " --generator_optimiser.learning_rate 5e-5 --disc_optimiser.learning_rate 4e-4"
+)
 ROWS = {
     "game": Row("the game alone", f"--warm_steps 0 --taught_steps 0 --steps 500 {GAME}"),
     "warm": Row("pastes alone, whose mask is known", "--taught_steps 0"),
     "warm_game": Row("pastes, then the game", f"--taught_steps 0 --steps 160 {GAME}"),
+    "warm_anchored": Row("pastes, then the game with pastes beside it", ANCHORED),
+    "warm_control": Row("the same without what the discriminators say", f"{ANCHORED} --eta 0"),
     "robust": Row("pastes, then its own masks: preset `robust`"),
     "supervised": Row(
         "Ours(S): the same generator trained on masks", f"--supervised --steps 1300 --batch 8 {RATES}", needs_masks=True

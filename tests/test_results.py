@@ -56,7 +56,7 @@ def test_the_shipped_weights_and_the_constant_masks_are_scored_at_both_sizes(sco
     assert (result["protocol"], result["images"]) == ("paper", 3)
     out, err = capsys.readouterr()
     assert "| the shipped weights | 320x320 | " in out and "| a mask of zeros | |" in out
-    assert "not trained: game, warm, warm_game, robust, supervised" in err
+    assert "not trained: game, warm, warm_game, warm_anchored, warm_control, robust, supervised" in err
 
 
 def test_runs_of_several_seeds_are_a_mean_and_a_spread(scored, tmp_path, capsys):
