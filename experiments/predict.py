@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a photo; a folder of photos; a pattern as 'trips/**/*.jpg'; or -, a list of these on standard input, one"
         " a line or each ended by a NUL byte",
     )
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
+    parser.add_argument("--out", required=True, type=_folder, metavar="DIR", help="folder for the results")
     parser.add_argument("--recursive", action="store_true", help="also take the photos in folders of folders")
     parser.add_argument("--resume", action="store_true", help="leave out photos that an earlier run has done")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="a generator's weights; those that are shipped")
@@ -124,6 +124,12 @@ def _parser() -> argparse.ArgumentParser:
         " times its mean, as in the paper's evaluation; or at least 0.9, what surely is",
     )
     return parser
+
+
+def _folder(text: str) -> Path:
+    if not text:  # would be the current folder, which nobody names so
+        raise argparse.ArgumentTypeError("needs the name of a folder")
+    return Path(text)
 
 
 def _positive(text: str) -> int:

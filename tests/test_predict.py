@@ -450,3 +450,10 @@ def test_the_console_script_is_the_command(tmp_path):
         "error: -nowhere.jpg: no such file or folder",
         "error: no photos; name files, or folders that hold some",
     ]
+
+
+def test_a_folder_of_results_without_a_name_is_refused(weights, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        main([str(save(tmp_path / "a.png")), "--weights", str(weights), "--out", ""])
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
