@@ -1,4 +1,4 @@
-"""Photos by the thousand: while one is in the network, others are decoded, measured and encoded."""
+"""Photos by the thousand: while one is in the network, others are decoded, refined, measured and encoded."""
 
 import contextlib
 import errno
@@ -14,11 +14,12 @@ from experiments.inputs import Photo
 from experiments.outputs import Results, eight_bits, thumbnails
 from experiments.report import Record
 from sgdbd_jax.data.photos import load_photo
+from sgdbd_jax.detector import Detector
 from sgdbd_jax.errors import UserError, shown
 from sgdbd_jax.focus import measure
 from sgdbd_jax.weights import write_atomically
 
-WORKERS = max(3, os.cpu_count() or 1)  # threads: one decodes, one is in the network, the others encode
+WORKERS = max(3, os.cpu_count() or 1)  # threads: one decodes, one is in the network, the others finish
 PIXELS = 48_000_000  # of photos in hand, beyond which no other is read; at 15 bytes each that is 0.7 GB
 NO_MORE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}  # what befell one file will befall the next
 
@@ -31,8 +32,7 @@ class Worker:
     """Takes photos from file to results, for several threads, of which each is at a stage of its own.
 
     Args:
-        detect: gives the mask of a photo, `[H, W, 3]` uint8 to `[H, W]` float32; asked for one at a time, for it may
-            take all cores.
+        detector: gives the masks; its network is asked for one photo at a time, for it takes all cores.
         out: folder of the results.
         results: which a photo gets.
         max_pixels: of a photo; larger ones are refused.
@@ -42,7 +42,7 @@ class Worker:
 
     def __init__(
         self,
-        detect: Callable[[np.ndarray], np.ndarray],
+        detector: Detector,
         out: Path,
         results: Results,
         *,
@@ -50,7 +50,7 @@ class Worker:
         say: Callable[[str], None],
         stopped: Callable[[], bool],
     ) -> None:
-        self._detect, self._out, self._results = detect, out, results
+        self._detector, self._out, self._results = detector, out, results
         self._max_pixels, self._say, self._stopped = max_pixels, say, stopped
         self._room, self._network = Room(PIXELS), threading.Lock()
 
@@ -84,10 +84,11 @@ class Worker:
             with self._network:
                 self._go_on()
                 started = time.perf_counter()
-                mask = self._detect(pixels)
-            focus = measure(pixels, mask)
+                seen = self._detector.see(pixels)
+            mask = self._detector.finish(pixels, seen)
+            focus = measure(pixels, mask, seen.mask)
             stored = eight_bits(mask)
-            del mask  # before as much is needed for files
+            del mask, seen  # before as much is needed for files
             for ending, data in self._results.files(pixels, stored):
                 _write(self._out / (name + ending), data)
             height, width = stored.shape

@@ -1,5 +1,6 @@
 """From the arguments of `experiments.predict` to photos, and to the names of their results."""
 
+import errno
 import glob
 import os
 import unicodedata
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from experiments.outputs import ENDINGS
 from sgdbd_jax.data.photos import SUFFIXES, photo_stem
+from sgdbd_jax.errors import shown
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,12 @@ class Inputs:
     Attributes:
         photos: each file once, however many arguments and links lead to it; those of a folder sorted.
         refused: arguments, and folders under them, that give no photos, and why.
-        results: how many results of the command were among the files, and left out.
+        results: files that were left out, for they are named as results of the command are.
     """
 
     photos: list[Photo] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
-    results: int = 0
+    results: set[Path] = field(default_factory=set)
 
 
 def find(arguments: Iterable[str], *, recursive: bool, listed: Callable[[], bytes]) -> Inputs:
@@ -61,7 +63,9 @@ def find(arguments: Iterable[str], *, recursive: bool, listed: Callable[[], byte
         for path in matches or [argument]:
             for photo in _photos(path, recursive, inputs):
                 real = os.path.realpath(photo.path)
-                if real not in seen:
+                if photo.path.name.endswith(ENDINGS):
+                    inputs.results.add(photo.path)
+                elif real not in seen:
                     seen.add(real)
                     inputs.photos.append(photo)
     return inputs
@@ -127,15 +131,24 @@ def _photos(path: str, recursive: bool, inputs: Inputs) -> list[Photo]:
     """The photos of a file or folder; what else there is to say goes into `inputs`."""
     if os.path.isdir(path):
         return _photos_in(path, recursive, inputs)
+    if wrong := _wrong(path):
+        inputs.refused[path] = wrong
+        return []
+    return [Photo(Path(path), photo_stem(os.path.basename(path)))]
+
+
+def _wrong(path: str | Path) -> str | None:
+    """Why there is nothing to read, if so."""
     try:
         os.stat(path)
     except PermissionError as error:
-        inputs.refused[path] = f"cannot be read ({error.strerror})"
-        return []
-    except (OSError, ValueError):
-        inputs.refused[path] = "a link that leads nowhere" if os.path.islink(path) else "no such file or folder"
-        return []
-    return _without_results([Photo(Path(path), photo_stem(os.path.basename(path)))], inputs)
+        return f"cannot be read ({error.strerror})"
+    except (OSError, ValueError) as error:
+        if not os.path.islink(path):
+            return "no such file or folder"
+        loops = isinstance(error, OSError) and error.errno == errno.ELOOP
+        return f"a link to {shown(os.readlink(path))} that leads " + ("back to itself" if loops else "nowhere")
+    return None
 
 
 def _photos_in(folder: str, recursive: bool, inputs: Inputs) -> list[Photo]:
@@ -149,16 +162,14 @@ def _photos_in(folder: str, recursive: bool, inputs: Inputs) -> list[Photo]:
     for place, subfolders, files in os.walk(folder, onerror=refuse):
         subfolders[:] = [name for name in subfolders if recursive and not name.startswith(".")]
         for path in (Path(place, name) for name in files if not name.startswith(".")):
-            if path.suffix.lower() in SUFFIXES:
+            if path.suffix.lower() not in SUFFIXES:
+                continue
+            if path.is_symlink() and (wrong := _wrong(path)):
+                refused[str(path)] = wrong
+            else:
                 found.append(Photo(path, path.relative_to(folder).with_name(photo_stem(path.name)).as_posix()))
     if not found and not refused:
         ending = f"files ending in {', '.join(sorted(SUFFIXES))}"
         refused[folder] = f"no photos; expected {ending}" + ("" if recursive else ", or --recursive for its folders")
     inputs.refused |= refused
-    return _without_results(sorted(found, key=lambda photo: photo.path), inputs)
-
-
-def _without_results(photos: list[Photo], inputs: Inputs) -> list[Photo]:
-    left = [photo for photo in photos if not photo.path.name.endswith(ENDINGS)]
-    inputs.results += len(photos) - len(left)
-    return left
+    return sorted(found, key=lambda photo: photo.path)

@@ -80,9 +80,9 @@ def main(argv: list[str] | None = None) -> int:
             save()
     outcomes = [records[photo.absolute].status for photo in found.photos if photo.absolute in records]
     done, failed = outcomes.count("done"), outcomes.count("failed") + len(found.refused)
-    told = {"were done before": before, "photos or paths failed": failed, "left": len(found.photos) - len(outcomes)}
+    told = {"done before": before, "failed": failed, "left": len(found.photos) - len(outcomes)}
     counts = "".join(f"; {count} {what}" for what, count in told.items() if count)
-    print(f"{done} masks and report.html in {shown(options.out)}{counts}")
+    print(f"{done} mask{'' if done == 1 else 's'} and report.html in {shown(options.out)}{counts}")
     return 128 + signals[0] if signals else 0 if not failed else 1 if done else 2
 
 
@@ -148,7 +148,9 @@ def _tell(found: Inputs) -> None:
     for path, reason in found.refused.items():
         _say(f"error: {shown(path)}: {reason}")
     if found.results:
-        _say(f"warning: left out {found.results} results of this command, which are not photos")
+        named, more = ", ".join(map(shown, sorted(found.results)[:3])), len(found.results) - 3
+        rest = f" and {more} more" if more > 0 else ""
+        _say(f"warning: not photos but results of this command, by their names: {named}{rest}; left out")
     if not found.photos:
         raise UserError("no photos; name files, or folders that hold some")
 

@@ -35,28 +35,33 @@ class Row:
     Attributes:
         says: what it is, for the table.
         options: of `experiments.train`, beside `--preset robust` and the photos.
+        after: the row whose generator of the same seed it starts from, instead of pastes of its own.
         needs_masks: whether it may see masks: the upper bound alone.
     """
 
     says: str
     options: str = ""
+    after: str = ""
     needs_masks: bool = False
 
 
-GAME = "--paste_real --classifier_steps 150 --classifier_batch 8 --generator_optimiser.learning_rate 5e-5"
 RATES = "--generator_optimiser.learning_rate 5e-4 --generator_optimiser.momentum 0.9 --generator_optimiser.trunk 0.2"
-# On top of pastes, with pastes beside it so that masks keep their share, and discriminators that learn as fast as it.
-ANCHORED = (
-    "--taught_steps 0 --steps 80 --paste_real --paste_weight 1 --bilateral_weight 0"
-    " --generator_optimiser.learning_rate 5e-5 --disc_optimiser.learning_rate 4e-4"
+# The paper's game: its bilateral loss, no pastes.
+PLAIN = "--taught_steps 0 --paste_weight 0 --bilateral_weight 1 --classifier_steps 150 --classifier_batch 8"
+# Discriminators as in the release: random, each batch of theirs normed by itself.
+RANDOM = (
+    "--discriminator.trunk random --discriminator.norm batch --discriminator.pool false --disc_warm_steps 0"
+    " --disc_optimiser.learning_rate 4e-4"
 )
 ROWS = {
-    "game": Row("the game alone", f"--warm_steps 0 --taught_steps 0 --steps 500 {GAME}"),
-    "warm": Row("pastes alone, whose mask is known", "--taught_steps 0"),
-    "warm_game": Row("pastes, then the game", f"--taught_steps 0 --steps 160 {GAME}"),
-    "warm_anchored": Row("pastes, then the game with pastes beside it", ANCHORED),
-    "warm_control": Row("the same without what the discriminators say", f"{ANCHORED} --eta 0"),
-    "robust": Row("pastes, then its own masks: preset `robust`"),
+    "game": Row("the game alone", f"--warm_steps 0 --steps 500 {PLAIN}"),
+    "warm": Row("pastes alone, whose mask is known", "--steps 0 --taught_steps 0"),
+    "warm_game": Row("pastes, then the game", "--taught_steps 0", after="warm"),
+    "warm_control": Row("the same, less what the discriminators say", "--taught_steps 0 --eta 0", after="warm"),
+    "warm_random": Row("the same, discriminators from random", f"--taught_steps 0 {RANDOM}", after="warm"),
+    "warm_plain": Row("pastes, then the game with L_B, no pastes beside it", PLAIN, after="warm"),
+    "warm_taught": Row("pastes, then its own masks", "--steps 0", after="warm"),
+    "robust": Row("pastes, the game, then its own masks: preset `robust`"),
     "supervised": Row(
         "Ours(S): the same generator trained on masks", f"--supervised --steps 1300 --batch 8 {RATES}", needs_masks=True
     ),
@@ -194,9 +199,16 @@ def _train(options: argparse.Namespace, name: str, seed: int) -> int:
     workdir = options.runs / name / str(seed)
     if (workdir / "generator.safetensors").exists():
         return 0
+    start = []
+    if row.after:
+        code = _train(options, row.after, seed)
+        if code:
+            return code
+        weights = options.runs / row.after / str(seed) / "generator.safetensors"
+        start = ["--warm_steps", "0", "--generator_weights", str(weights)]
     print(f"{name}, seed {seed}: {row.says}", file=sys.stderr)
     fixed = ["--preset", "robust", "--seed", str(seed), "--workdir", str(workdir)]
-    return train.main([*fixed, *photos, *row.options.split()])
+    return train.main([*fixed, *photos, *start, *row.options.split()])
 
 
 def _score(weights: Path, photos: PhotoSet, *, label: str) -> dict[tuple[str, str], dict[str, float | None]]:

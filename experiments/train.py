@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     from sgdbd_jax.training.loop import Stopped
     from sgdbd_jax.training.run import Run, train
 
-    config, trunk = _vgg16(config)
+    config, trunk = _trunk(config)
     bar = Bar()
     signals: list[int] = []
     try:
@@ -159,27 +159,41 @@ def _join(options: argparse.Namespace) -> None:
         raise UserError(f"coordinator: cannot join the others at {options.coordinator} ({error})") from error
 
 
-def _vgg16(config: Config) -> tuple[Config, Any]:
-    """The trunk that the networks start from, and the config with its input normalisation."""
+def _trunk(config: Config) -> tuple[Config, Any]:
+    """The trunk that networks start from, and the config with the input normalisation that comes with the weights."""
+    from sgdbd_jax.config import InputNorm, from_dict
+    from sgdbd_jax.porting.vgg16 import load_vgg16
+    from sgdbd_jax.weights import load_weights, reading_metadata
+
+    if config.generator_weights:
+        _, metadata = load_weights(config.generator_weights, kind="generator")
+        with reading_metadata(config.generator_weights):
+            norm = from_dict(InputNorm, metadata["config"]["input"])
+        config = _with_input(config, "generator", norm.mean, norm.std, source=config.generator_weights)
     if config.vgg16 == "random":
         return config, None
-    from sgdbd_jax.porting.vgg16 import load_vgg16
-
     if not Path(config.vgg16).is_file():
         raise UserError(
             f"{config.vgg16}: no VGG16 weights; `python -m experiments.port_vgg16 --source torchvision` makes them,"
             " --vgg16 FILE names others, --vgg16 random starts without"
         )
     trunk, mean, std = load_vgg16(config.vgg16)
-    inputs = {
-        f"{net}.input.{name}": value
-        for net in ("generator", "classifier")
-        for name, value in (("mean", mean), ("std", std))
-    }
-    for name, value in flatten(config).items():
-        if name in inputs and value not in (inputs[name], flatten(Config())[name]):
-            raise UserError(f"{name}: {config.vgg16} asks for {inputs[name]}, not {value}; leave the option out")
-    return replace(config, inputs), trunk
+    networks = ["classifier"]
+    networks += [] if config.generator_weights else ["generator"]
+    networks += ["discriminator"] if config.discriminator.trunk == "vgg16" else []
+    for network in networks:
+        config = _with_input(config, network, mean, std, source=config.vgg16)
+    return config, trunk
+
+
+def _with_input(config: Config, network: str, mean: Any, std: Any, *, source: str) -> Config:
+    """The config with a network's input normalisation as `source` asks, unless another was asked for by hand."""
+    given, default = flatten(config), flatten(Config())
+    changes = {f"{network}.input.mean": mean, f"{network}.input.std": std}
+    for name, value in changes.items():
+        if given[name] not in (value, default[name]):
+            raise UserError(f"{name}: {source} asks for {value}, not {given[name]}; leave the option out")
+    return replace(config, changes)
 
 
 def _report(workdir: Path) -> None:

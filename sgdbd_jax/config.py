@@ -60,7 +60,9 @@ class DiscriminatorConfig:
     width: float = 1.0
     channels: tuple[int, ...] = (64, 64, 128, 128, 256, 256, 512, 512, 512)
     strides: tuple[int, ...] = (1, 2, 1, 2, 1, 2, 1, 2, 1)
-    norm: bool = True  # BatchNorm on all convolutions but the first
+    pool: bool = False  # strides of 2 are 2x2 max pools after the convolution, as VGG16's
+    norm: str = "batch"  # "batch": BatchNorm, not after the first | "layer": over each photo, after all
+    trunk: str = "random"  # "vgg16": the convolutions, one by one, start from those of the run's VGG16
     hidden: int = 1024  # of the layer between the pooled features and the logit
     input: InputNorm = InputNorm()
 
@@ -115,6 +117,7 @@ class Config:
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     classifier: ClassifierConfig = ClassifierConfig()
     vgg16: str = "weights/vgg16.safetensors"  # where every trunk starts, or "random"
+    generator_weights: str = ""  # a generator's file that training starts from, instead of `vgg16`; its own trunk
     # Classifier pretraining
     classifier_weights: str = ""  # a finished classifier's file; "" pretrains one
     classifier_steps: int = 2000
@@ -124,6 +127,7 @@ class Config:
     warm_steps: int = 0  # steps of cross-entropy on pastes, whose mask is known
     warm_batch: int = 8
     warm_optimiser: OptimiserConfig = OptimiserConfig(learning_rate=5e-4, trunk=0.2)  # falls to 0 along a cosine
+    disc_warm_steps: int = 0  # steps of D_c and D_b, with the game's batch and optimiser, on pastes of known kinds
     # The game
     average: float = 0.0  # decay of the generator's moving average, which is what predicts; 0: there is none
     steps: int = 20000
@@ -186,6 +190,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "masks_white": ("", "focused", "blurred"),
     "validation_white": ("", "focused", "blurred"),
     "generator.merge": ("add", "concat"),
+    "discriminator.norm": ("batch", "layer"),
+    "discriminator.trunk": ("random", "vgg16"),
     "classifier.head": ("pool", "flatten"),
     "generator_optimiser.name": ("adam", "sgd"),
     "disc_optimiser.name": ("adam", "sgd"),
@@ -205,6 +211,16 @@ _AT_LEAST_1 = (
     "classifier.features",
     "classifier.hidden",
     "discriminator.hidden",
+)
+_NOT_NEGATIVE = (
+    "steps",
+    "warm_steps",
+    "disc_warm_steps",
+    "taught_steps",
+    "classifier_steps",
+    "photo_size",
+    "seed",
+    "scenes",
 )
 _POSITIVE = (
     "generator.width",
@@ -252,11 +268,15 @@ def check(config: Config) -> None:
     for name in _AT_LEAST_1:
         if values[name] < 1:
             raise UserError(f"{name}: {values[name]} must be at least 1")
-    for name in ("steps", "warm_steps", "taught_steps", "classifier_steps", "photo_size", "seed", "scenes"):
+    for name in _NOT_NEGATIVE:
         if values[name] < 0:
             raise UserError(f"{name}: {values[name]} must not be negative")
-    if not config.steps and (config.supervised or not config.warm_steps):
-        raise UserError("steps: 0 leaves nothing to train; add steps, or (unless supervised) warm_steps")
+    teaches = config.taught_steps and config.generator_weights
+    if not config.steps and (config.supervised or not (config.warm_steps or teaches)):
+        raise UserError(
+            "steps: 0 leaves nothing to train; add steps, or (unless supervised) warm_steps,"
+            " or taught_steps for generator_weights"
+        )
     for name in _POSITIVE:
         if not 0 < values[name] < math.inf:
             raise UserError(f"{name}: {values[name]} must be finite and positive")
@@ -294,6 +314,8 @@ def check(config: Config) -> None:
         raise UserError("discriminator: channels and strides must be equally many")
     if min(config.discriminator.channels + config.discriminator.strides, default=0) < 1:
         raise UserError("discriminator: needs layers, and channels and strides of at least 1")
+    if config.discriminator.pool and max(config.discriminator.strides) > 2:
+        raise UserError(f"discriminator.strides: {config.discriminator.strides} must be 1 or 2 where they are pools")
     if config.blurred.startswith("fcsb:") and config.blurred[5:] not in tuple("12345"):
         raise UserError(f"blurred: {config.blurred!r} must be 'fcsb:1' to 'fcsb:5', 'disc', or a place of photos")
 

@@ -28,6 +28,15 @@ BUCKET = 128  # photos of sizes of their own are padded to multiples of it, so t
 LARGEST = 4096  # pixels a side of a working size; 4096 takes tens of gigabytes, unless by tiles
 DECIDING = "max:1024"  # working size up to which masks that are made by tiles are refined, which is not done by tiles
 
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What the network saw and said of a photo; in full, made smaller where that is too large to be refined."""
+
+    photo: np.ndarray  # [h, w, 3] uint8
+    mask: np.ndarray  # [h, w] float32 in [0, 1], 1 = in focus
+
+
 Photo: TypeAlias = str | os.PathLike[str] | Image.Image | np.ndarray
 Photos: TypeAlias = list[Any] | tuple[Photo, ...]  # Any: a list of paths is no list of photos to a type checker
 
@@ -131,6 +140,44 @@ class Detector:
             mask[:] = self._mask(photo, size)
         return masks
 
+    def see(self, photo: np.ndarray) -> Seen:
+        """The network's part of the work on a photo, which takes all cores, and memory of its own.
+
+        Args:
+            photo: `[H, W, 3]` uint8 RGB, any H and W.
+
+        Returns:
+            What `finish` makes the mask of.
+
+        Raises:
+            ValueError: not such an array.
+        """
+        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or photo.size == 0:
+            raise ValueError(f"a photo must be uint8 [H, W, 3], here {photo.dtype} {photo.shape}")
+        shown = _sized(photo, self._working(*photo.shape[:2]), resize_photo)
+        mask = by_tiles(self._padded, shown) if self._full else self._padded(shown)
+        if self._full and self._refinement is not None:
+            most = _working_size(DECIDING)(*mask.shape)
+            mask, shown = _sized(mask, most, resize_mask), _sized(shown, most, resize_photo)
+        return Seen(shown, mask)
+
+    def finish(self, photo: np.ndarray, seen: Seen, size: tuple[int, int] | None = None) -> np.ndarray:
+        """The rest of the work, on one core: refines what the network said, and brings it to the photo's size.
+
+        Args:
+            photo: `[H, W, 3]` uint8 RGB.
+            seen: what `see` made of it.
+            size: (height, width) of the mask; the photo's own where not given.
+
+        Returns:
+            `[H, W]` float32 in [0, 1], 1 = in focus: what the detector gives when it is called.
+        """
+        own = photo.shape[:2]
+        mask = seen.mask if self._refinement is None else self._refinement(seen.mask, seen.photo)
+        if self._full and mask.size < own[0] * own[1]:
+            mask = carry(mask, seen.photo, photo)
+        return _sized(mask, size or own, resize_mask)
+
     def detect(self, photos: np.ndarray | jax.Array) -> jax.Array:
         """The masks of a batch, as the network sees it: not resized, not padded.
 
@@ -156,19 +203,7 @@ class Detector:
 
     def _mask(self, photo: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
         """`[H, W, 3]` uint8 to `[H, W]`, or `size`."""
-        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or photo.size == 0:
-            raise ValueError(f"a photo must be uint8 [H, W, 3], here {photo.dtype} {photo.shape}")
-        own = photo.shape[:2]
-        shown = _sized(photo, self._working(*own), resize_photo)
-        mask = by_tiles(self._padded, shown) if self._full else self._padded(shown)
-        if self._refinement is not None:
-            if self._full:
-                most = _working_size(DECIDING)(*mask.shape)
-                mask, shown = _sized(mask, most, resize_mask), _sized(shown, most, resize_photo)
-            mask = self._refinement(mask, shown)
-        if self._full and mask.size < own[0] * own[1]:
-            mask = carry(mask, shown, photo)
-        return _sized(mask, size or own, resize_mask)
+        return self.finish(photo, self.see(photo), size)
 
     def _padded(self, photo: np.ndarray) -> np.ndarray:
         """`[H, W, 3]` uint8, any H and W, to `[H, W]` as the network gives it."""

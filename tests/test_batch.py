@@ -11,18 +11,32 @@ from experiments.batch import Room, Worker
 from experiments.inputs import Photo
 from experiments.outputs import Results
 from sgdbd_jax.data.threads import work_ahead
+from sgdbd_jax.detector import Seen
 from sgdbd_jax.errors import UserError
 
 PATIENCE = 10  # seconds for what is to happen; it does at once
 MOMENT = 0.1  # seconds for what is not to happen
 
 
+TEXTURE = np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8)
+
+
 def photo(height=2, width=5):
     return np.zeros((height, width, 3), np.uint8)
 
 
-def worker(out, detect, *, say=print, stopped=lambda: False):
-    return Worker(detect, out, Results(), max_pixels=100, say=say, stopped=stopped)
+class Masks:
+    """A detector whose network is a function, and which finishes its masks by another."""
+
+    def __init__(self, see, finish=lambda photo, seen: seen.mask):
+        self._see, self.finish = see, finish
+
+    def see(self, photo):
+        return Seen(photo, self._see(photo))
+
+
+def worker(out, see=None, *, say=print, stopped=lambda: False, **options):
+    return Worker(Masks(see or in_focus, **options), out, Results(), max_pixels=100, say=say, stopped=stopped)
 
 
 def job(number):
@@ -95,36 +109,53 @@ def test_what_fails_leaves_the_room_free():
 # The stages.
 
 
-def test_decoding_the_network_and_encoding_overlap(tmp_path, monkeypatch):
-    """Photo 1 waits in the network for photo 2 to be decoded, and while it is encoded for 2 to be in the network."""
-    decoded, in_network = threading.Event(), threading.Event()
+def test_decoding_the_network_refining_and_encoding_overlap(tmp_path, monkeypatch):
+    """Photo 1 waits in the network for 2 to be decoded, then for 2 to be there to be refined, for 3 to be encoded."""
+    decoded, in_network = threading.Event(), {height: threading.Event() for height in (1, 2, 3)}
 
     def load(path, **options):
         if path.stem == "2":
             decoded.set()
         return photo(height=int(path.stem))
 
-    def detect(pixels):
-        if pixels.shape[0] == 1:
-            assert decoded.wait(PATIENCE)
-        else:
-            in_network.set()
+    def see(pixels):
+        in_network[len(pixels)].set()
+        assert decoded.wait(PATIENCE)
         return in_focus(pixels)
+
+    def finish(pixels, seen):
+        if len(pixels) == 1:
+            assert in_network[2].wait(PATIENCE)
+        return seen.mask
 
     def write(path, data):
         if path.name == "1.mask.png":
-            assert in_network.wait(PATIENCE)
+            assert in_network[3].wait(PATIENCE)
 
     monkeypatch.setattr(batch, "load_photo", load)
     monkeypatch.setattr(batch, "write_atomically", write)
-    records = list(work_ahead(worker(tmp_path, detect), map(job, (1, 2)), workers=batch.WORKERS))
-    assert [(record.name, record.height, record.error) for record in records] == [("1", 1, ""), ("2", 2, "")]
+    records = list(work_ahead(worker(tmp_path, see, finish=finish), map(job, (1, 2, 3)), workers=batch.WORKERS))
+    assert [(record.height, record.error) for record in records] == [(1, ""), (2, ""), (3, "")]
+
+
+def test_low_confidence_goes_by_what_the_network_said(tmp_path, monkeypatch):
+    """Not by what became of it."""
+
+    def see(pixels):
+        return np.full(pixels.shape[:2], 0.6, np.float32)
+
+    monkeypatch.setattr(batch, "load_photo", lambda path, **options: TEXTURE)
+    sure, unsure = (
+        worker(tmp_path, network, finish=lambda photo, seen: in_focus(photo))(job(1)).focus for network in (None, see)
+    )
+    assert ("low_confidence" in sure.flags, "low_confidence" in unsure.flags) == (False, True)
+    assert sure.share == unsure.share == 1
 
 
 def test_the_network_sees_one_photo_at_a_time(tmp_path, monkeypatch):
     inside = threading.Lock()
 
-    def detect(pixels):
+    def see(pixels):
         alone = inside.acquire(blocking=False)
         threading.Event().wait(MOMENT / 10)
         inside.release()
@@ -132,7 +163,7 @@ def test_the_network_sees_one_photo_at_a_time(tmp_path, monkeypatch):
         return in_focus(pixels)
 
     monkeypatch.setattr(batch, "load_photo", lambda path, **options: photo())
-    records = list(work_ahead(worker(tmp_path, detect), map(job, range(8)), workers=4))
+    records = list(work_ahead(worker(tmp_path, see), map(job, range(8)), workers=4))
     assert [record.error for record in records] == [""] * 8
 
 
@@ -146,7 +177,7 @@ def test_at_a_stop_what_has_not_reached_the_network_is_left(tmp_path, monkeypatc
         return photo()
 
     monkeypatch.setattr(batch, "load_photo", load)
-    work = worker(tmp_path, in_focus, stopped=stopped.is_set)
+    work = worker(tmp_path, stopped=stopped.is_set)
     records = [work(job(number)) for number in (1, 2, 3)]
     assert [record and record.name for record in records] == ["1", None, None]
     assert loaded == ["1", "2"]
@@ -160,7 +191,7 @@ def test_what_readers_remark_is_said_with_the_photo_s_name(tmp_path, monkeypatch
 
     said = []
     monkeypatch.setattr(batch, "load_photo", load)
-    record = worker(tmp_path, None, say=said.append)(job(1))
+    record = worker(tmp_path, say=said.append)(job(1))
     assert (record.status, record.error) == ("failed", "too many pixels, the limit is 100")
     assert said == [
         "note: /photos/1.jpg: first of 3 frames",

@@ -78,7 +78,7 @@ def differ(one, other):
     return any((one[name] != other[name]).any() for name in one)
 
 
-@pytest.mark.parametrize("stage", ["game", "supervised", "warm", "classifier"])
+@pytest.mark.parametrize("stage", ["game", "supervised", "warm", "classifier", "discriminators"])
 def test_a_batch_is_a_function_of_seed_step_and_row_alone(stage):
     config = {"scale": (0.7, 1.3), "flip": True, "crop": 16}
     photos, masks = noise_set(8).images.repeat(2, 1).repeat(2, 2), [np.eye(32, dtype=np.uint8) * 255] * 8
@@ -185,6 +185,18 @@ def test_a_mask_is_cut_like_its_photo():
     config = replace(WHOLE, {"scale": (0.6, 1.7), "flip": True})
     for cut, mask in crops(config, coordinates(), coordinates()[..., 0], count=50):
         np.testing.assert_array_equal(mask, cut[..., 0])
+
+
+def test_discriminators_learn_first_from_two_photos_of_their_kind_and_one_of_each():
+    """Every photo of another colour, clear ones from 100, blurred ones from 200."""
+    batch = batch_of(makers().discriminators, batch=32)
+    assert set(batch) == {"clear_real", "clear_fake", "blur_real", "blur_fake"}
+    for name, photos in batch.items():
+        for photo in photos:
+            ends = {int(photo.min()) // 100, int(photo.max()) // 100}
+            assert ends <= ({1} if name == "clear_real" else {2} if name == "blur_real" else {1, 2}), name
+            assert name.endswith("real") or ends == {1, 2} or len(np.unique(photo)) == 1
+    assert np.mean([len(np.unique(photo)) > 1 for photo in batch["clear_real"]]) > 0.9  # a seam tells nothing
 
 
 def test_a_row_of_supervision_is_a_photo_and_its_own_mask():

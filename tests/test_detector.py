@@ -104,6 +104,16 @@ def test_a_refinement_is_of_the_mask_and_the_photo_that_the_network_sees():
     np.testing.assert_array_equal(shown, Image.fromarray(photo).resize((32, 32), Image.Resampling.BILINEAR))
 
 
+def test_what_the_network_said_is_there_beside_what_became_of_it():
+    photo = photo_of(40, 24)
+    detector = Detector(CONFIG, VARIABLES, work_size=32, refinement=Refinement(middle=0.5))
+    seen = detector.see(photo)
+    np.testing.assert_array_equal(seen.photo, Image.fromarray(photo).resize((32, 32), Image.Resampling.BILINEAR))
+    np.testing.assert_allclose(seen.mask, mask_by_hand(seen.photo), atol=1e-5)
+    np.testing.assert_array_equal(detector.finish(photo, seen), detector(photo))
+    np.testing.assert_array_equal(detector.finish(photo, seen, size=(7, 9)), detector(photo, size=(7, 9)))
+
+
 def test_a_weight_file_says_how_its_masks_are_made(tmp_path):
     photo, path = photo_of(80, 64), tmp_path / "g.safetensors"
     prediction = {"work_size": "max:64", "refinement": {"middle": 0.5, "side": 40, "iterations": 0}}

@@ -1,12 +1,14 @@
 """The numbers of a photo: values known in closed form, what blur and size do to them, and photos that say nothing."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from sgdbd_jax.data.scenes import SceneConfig, render_scene
-from sgdbd_jax.focus import FLAGS, FLAT, SIDE, Focus, measure
+from sgdbd_jax.focus import FLAGS, FLAT, SIDE, Focus, certainty, measure
 
 RNG = np.random.default_rng(0)
 TEXTURE = RNG.integers(0, 256, (200, 300, 3), np.uint8)
@@ -201,15 +203,39 @@ def test_nothing_sharp_is_said_by_the_mask_or_by_the_photo():
     assert measure(blurred(BLOCKS, 8), full(BLOCKS)).flags == ("nothing_sharp",)
 
 
+def test_certainty_is_what_was_said_of_the_part_in_focus_less_what_was_said_of_the_rest():
+    focused = np.array([[True, True, False, False, False]])
+    assert certainty(np.array([[1.0, 0.8, 0.3, 0.0, 0.0]]), focused) == pytest.approx(0.9 - 0.1)
+    assert certainty(focused.astype(float), focused) == 1
+    assert certainty(np.full((1, 5), 0.7), focused) == pytest.approx(0)
+    assert certainty(1.0 - focused, focused) == -1
+
+
+def test_where_all_or_nothing_is_in_focus_doubt_counts_for_both_parts():
+    assert certainty(np.array([[0.9, 0.7]]), np.array([[True, True]])) == pytest.approx(1 - 2 * 0.2)
+    assert certainty(np.array([[0.1, 0.3]]), np.array([[False, False]])) == pytest.approx(1 - 2 * 0.2)
+
+
+def test_low_confidence_of_a_refined_mask_is_that_of_what_the_network_said():
+    """At whatever size; it changes no number."""
+    mask = full(TEXTURE, 0)
+    mask[:, :150] = 1
+    sure, unsure = np.full((96, 128), 0.2), np.full((96, 128), 0.35)
+    sure[:, :64], unsure[:, :64] = 0.9, 0.8
+    assert measure(TEXTURE, mask, sure).flags == ()
+    assert measure(TEXTURE, mask, unsure).flags == ("low_confidence",)
+    assert dataclasses.replace(measure(TEXTURE, mask, unsure), flags=()) == measure(TEXTURE, mask)
+
+
 def test_low_confidence_of_flat_photos_undecided_masks_and_tiny_photos():
     flat = TEXTURE.copy()
     flat[:, 130:] = 128
     mask = full(TEXTURE, 0)
     mask[:, :90] = 1
     assert measure(flat, mask).flags == ("low_confidence",)
-    undecided = mask.copy()
-    undecided[:, 200:] = 0.6
+    undecided = 0.4 + 0.3 * mask
     assert measure(TEXTURE, undecided).flags == ("low_confidence",)
+    assert measure(TEXTURE, full(TEXTURE, 0.75)).flags == ("all_sharp", "low_confidence")
     assert measure(TEXTURE[:31], mask[:31]).flags == ("low_confidence",)
     assert measure(TEXTURE, mask).flags == measure(TEXTURE[:32], mask[:32]).flags == ()
 

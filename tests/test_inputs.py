@@ -126,17 +126,29 @@ def test_what_gives_no_photos_is_refused_with_its_reason(here):
     assert refused("nowhere.jpg", "", "*.tif", "x" * 5000) == dict.fromkeys(
         ("nowhere.jpg", "", "*.tif", "x" * 5000), "no such file or folder"
     )
-    assert refused("loop.jpg", "broken.jpg") == dict.fromkeys(("loop.jpg", "broken.jpg"), "a link that leads nowhere")
+    assert refused("loop.jpg", "broken.jpg") == {
+        "loop.jpg": "a link to loop.jpg that leads back to itself",
+        "broken.jpg": "a link to nowhere that leads nowhere",
+    }
     assert re.fullmatch(
         r"no photos; expected files ending in .*\.jpg.*, or --recursive for .*", refused("empty")["empty"]
     )
 
 
-def test_a_broken_link_in_a_folder_is_left_to_the_reader(here):
-    """Who names it, as every file of a folder that cannot be read."""
-    Path("trip").mkdir()
-    Path("trip/a.jpg").symlink_to("a.jpg")
-    assert photos("trip") == [("trip/a.jpg", "a")]
+def test_a_link_of_a_folder_or_pattern_that_leads_nowhere_does_not_cost_the_others(here):
+    touch("trip/a.jpg")
+    Path("trip/b.jpg").symlink_to("c.jpg")
+    Path("trip/c.jpg").symlink_to("b.jpg")
+    Path("trip/d.jpg").symlink_to("../gone.jpg")
+    Path("trip/e.jpg").symlink_to("a.jpg")
+    for argument in ("trip", "trip/*"):
+        found = find([argument], recursive=False, listed=bytes)
+        assert [photo.place for photo in found.photos] == ["a"]
+        assert found.refused == {
+            "trip/b.jpg": "a link to c.jpg that leads back to itself",
+            "trip/c.jpg": "a link to b.jpg that leads back to itself",
+            "trip/d.jpg": "a link to ../gone.jpg that leads nowhere",
+        }
 
 
 def test_a_folder_that_cannot_be_listed_does_not_cost_the_others(here, monkeypatch):
@@ -157,7 +169,8 @@ def test_a_folder_that_cannot_be_listed_does_not_cost_the_others(here, monkeypat
 def test_results_of_the_command_are_not_photos(here):
     touch("a.jpg", *(f"a.{kind}.png" for kind in ("mask", "overlay", "cutout", "binary")), "b.mask.jpg")
     found = find([".", "a.mask.png"], recursive=False, listed=bytes)
-    assert ([photo.place for photo in found.photos], found.results) == (["a", "b.mask"], 5)
+    assert [photo.place for photo in found.photos] == ["a", "b.mask"]
+    assert found.results == {Path(f"a.{kind}.png") for kind in ("mask", "overlay", "cutout", "binary")}
 
 
 # Names.

@@ -202,6 +202,30 @@ def test_a_discriminator_halves_the_map_at_each_stride():
     assert sides == [64, 32, 32, 16, 16, 8, 8, 4, 4]
 
 
+def test_a_discriminator_may_pool_and_norm_each_photo_whole():
+    config = DiscriminatorConfig(0.05, (64, 64, 128), (1, 2, 1), pool=True, norm="layer")
+    network, photo = Discriminator(config), photos(1, 16, 16)
+    variables = random_variables(network)
+    _, seen = network.apply(variables, photo, train=True, capture_intermediates=True)
+    found = {name: value["__call__"][0] for name, value in seen["intermediates"].items() if name.startswith("conv")}
+    assert [found[f"conv{at}"].shape[1] for at in (1, 2, 3)] == [16, 16, 8]
+    x, norm = found["conv2"], variables["params"]["conv2_norm"]
+    wanted = (x - x.mean()) / jnp.sqrt(x.var() + 1e-5) * norm["scale"] + norm["bias"]
+    np.testing.assert_allclose(found["conv2_norm"], wanted, rtol=1e-3, atol=1e-4)
+    pooled = max_pool(jnp.maximum(wanted, 0.2 * wanted))
+    third = nn.Conv(6, (3, 3)).apply({"params": variables["params"]["conv3"]}, pooled)
+    np.testing.assert_allclose(found["conv3"], third, rtol=1e-3, atol=1e-3)
+
+
+def test_a_discriminator_with_layer_norms_judges_each_photo_alone():
+    network, photo = Discriminator(DiscriminatorConfig(width=0.02, norm="layer")), photos(3, 32, 32)
+    variables = random_variables(network)
+    assert set(variables) == {"params"}
+    together = network.apply(variables, photo, train=True)
+    alone = jnp.concatenate([network.apply(variables, photo[at : at + 1], train=True) for at in range(3)])
+    np.testing.assert_allclose(together, alone, rtol=1e-4)
+
+
 def test_a_pooled_classifier_averages_the_trunk_and_takes_any_size():
     config = ClassifierConfig(width=0.02)
     network, photo = Classifier(config), photos(2, 32, 16)

@@ -19,6 +19,7 @@ from tiny_generators import constant_variables, save_generator
 
 from experiments import batch, predict, report
 from experiments.predict import main
+from sgdbd_jax.data.scenes import SceneConfig, render_scene
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.weights import write_atomically
 
@@ -120,7 +121,16 @@ def test_folders_and_files_are_taken_once_and_results_are_not_photos(run, tmp_pa
         save(photos / name)
     assert run(photos, first, tmp_path / "photos" / ".." / "photos" / "a.jpg") == 0
     assert made(out) == ["a.mask.png", "b.mask.png"]
-    assert "left out 2 results of this command" in capsys.readouterr().err
+    assert f"{photos}/a.mask.png, {photos}/a.overlay.png; left out" in capsys.readouterr().err
+
+
+def test_a_result_that_is_named_as_a_photo_is_named_and_left_out(run, tmp_path, capsys):
+    named = [save(tmp_path / f"{letter}.mask.png") for letter in "abcde"]
+    assert run(*named, save(tmp_path / "a.png")) == 0
+    first = ", ".join(map(str, named[:3]))
+    told = capsys.readouterr()
+    assert f"warning: not photos but results of this command, by their names: {first} and 2 more; left out" in told.err
+    assert told.out.startswith("1 mask and report.html in ")
 
 
 def test_photos_keep_their_place_under_the_folder(run, tmp_path, out):
@@ -209,17 +219,17 @@ def test_a_bad_file_never_stops_the_rest_and_is_named_with_its_reason(run, tmp_p
             assert told.err.count(f"error: {record.path}: {record.error}\n") == 1
     assert "no such file or folder" in report.read(out)[str(tmp_path / "nowhere")].error
     assert f"{len(good)} masks" in told.out
-    assert f"{len(failing) + 1} photos or paths failed" in told.out
+    assert f"; {len(failing) + 1} failed" in told.out
 
 
 def test_a_defect_at_one_photo_does_not_stop_the_rest(run, tmp_path, out, monkeypatch, capsys):
     """As little as a lack of memory."""
     measure = batch.measure
 
-    def fail(photo, mask):
+    def fail(photo, *masks):
         if photo.shape[0] == 5:
             raise RuntimeError("Out of memory\nallocating 10 bytes")
-        return measure(photo, mask)
+        return measure(photo, *masks)
 
     monkeypatch.setattr(batch, "measure", fail)
     assert run(save(tmp_path / "a.png", height=5), save(tmp_path / "b.png", height=6)) == 1
@@ -309,7 +319,7 @@ def test_resume_does_what_is_missing_and_nothing_else(run, tmp_path, out, capsys
     after = stamps(out, ".mask.png")
     assert sorted(after) == ["x-2.mask.png", "x-3.mask.png", "x.mask.png", "y.mask.png"]
     assert after["x.mask.png"] == before["x.mask.png"]
-    assert "; 1 were done before" in capsys.readouterr().out
+    assert "; 1 done before" in capsys.readouterr().out
     again = report.read(out)
     assert {os.path.relpath(path, photos): record.name for path, record in again.items()} == {
         "a/x.png": "x-3",
@@ -423,6 +433,33 @@ def test_the_report_is_saved_now_and_then(run, tmp_path, out, monkeypatch):
     monkeypatch.setattr(predict, "SAVE_EVERY", 0)
     assert run(*(save(tmp_path / f"{name}.png") for name in "abc")) == 0
     assert written == [0, 1, 2, 3, 3]
+
+
+# Memory.
+
+# A process's peak memory counts that of whoever started it, so the command is started by a small one.
+WATCHER = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+sys.exit(code)
+"""
+
+
+def test_an_image_of_100_megapixels_takes_less_than_2_gigabytes_in_full(tmp_path, out):
+    """With the shipped weights, for it is the network's too, and with the result that holds most."""
+    pytest.importorskip("resource")  # not on Windows
+    if os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") < 4e9:
+        pytest.skip("needs 4 GB of memory")
+    photo = tmp_path / "large.jpg"
+    scene = Image.fromarray(render_scene(3, SceneConfig(size=512), "part").image)
+    scene.resize((10_000, 10_000), Image.Resampling.BILINEAR).save(photo, quality=60)
+    command = [sys.executable, "-m", "experiments.predict", photo, "--full", "--cutout", "--out", out]
+    ended = subprocess.run([sys.executable, "-c", WATCHER, *command], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert [(record.width, record.height) for record in report.read(out).values()] == [(10_000, 10_000)]
+    peak = int(ended.stdout.splitlines()[-1])
+    assert 0.5e9 < peak < 2e9  # less than its photo and its mask is a mistake in measuring
 
 
 # The console script.

@@ -1,6 +1,7 @@
 """The table of results, of generators that say one level of every pixel: scores by hand, seeds, training, refusals."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_the_shipped_weights_and_the_constant_masks_are_scored_at_both_sizes(sco
     assert (result["protocol"], result["images"]) == ("paper", 3)
     out, err = capsys.readouterr()
     assert "| the shipped weights | 320x320 | " in out and "| a mask of zeros | |" in out
-    assert "not trained: game, warm, warm_game, warm_anchored, warm_control, robust, supervised" in err
+    assert f"not trained: {', '.join(results.ROWS)}; --train game,warm," in err
 
 
 def test_runs_of_several_seeds_are_a_mean_and_a_spread(scored, tmp_path, capsys):
@@ -83,11 +84,28 @@ def test_what_is_asked_for_is_trained_unless_it_is_there(scored, tmp_path, monke
     scored(*arguments)
     assert len(calls) == 4
     warm, supervised = calls[1], calls[2]
-    assert warm[:4] == ["--preset", "robust", "--seed", "3"] and warm[-2:] == ["--taught_steps", "0"]
+    assert warm[:4] == ["--preset", "robust", "--seed", "3"] and warm[-4:] == ["--steps", "0", "--taught_steps", "0"]
     assert "--masks" not in warm and supervised[supervised.index("--masks") + 1] == str(tmp_path / "masks")
     assert warm[warm.index("--source") + 1] == "photos"
     scored(*arguments)
     assert len(calls) == 4
+
+
+def test_a_row_that_starts_from_another_has_that_trained_first(scored, tmp_path, monkeypatch):
+    calls = []
+
+    def fake(argv):
+        calls.append(argv)
+        save_generator(Path(argv[argv.index("--workdir") + 1]) / "generator.safetensors", constant_variables(0.5))
+        return 0
+
+    monkeypatch.setattr(train, "main", fake)
+    scored("--train", "warm_game", "--seeds", "3", "--source", "photos", "--clear", "sharp")
+    first, second = calls
+    runs = Path(first[first.index("--workdir") + 1]).parents[1]
+    assert first[first.index("--workdir") + 1] == str(runs / "warm" / "3")
+    assert second[second.index("--generator_weights") + 1] == str(runs / "warm" / "3" / "generator.safetensors")
+    assert second[second.index("--warm_steps") + 1] == "0" and "--generator_weights" not in first
 
 
 @pytest.mark.parametrize("name", results.ROWS)

@@ -1,6 +1,7 @@
 """One round of the game, against a plain account of it; every switch; and what is shared, donated and left alone."""
 
 import contextlib
+import dataclasses
 import functools
 import math
 
@@ -13,11 +14,13 @@ import pytest
 from tiny_game import CONFIG, TinyClassifier, TinyGenerator, classifier_variables, make_batch, networks
 
 from sgdbd_jax.config import OptimiserConfig, replace
+from sgdbd_jax.errors import UserError
 from sgdbd_jax.models.convolution import plain, tile
+from sgdbd_jax.models.discriminator import Discriminator
 from sgdbd_jax.models.layers import to_unit
 from sgdbd_jax.training.parallel import parallelize
 from sgdbd_jax.training.state import FitState, Networks, init_game, init_net, make_optimiser
-from sgdbd_jax.training.step import classifier_loss, make_fit_step, make_game_step, mask_loss
+from sgdbd_jax.training.step import classifier_loss, make_disc_step, make_fit_step, make_game_step, mask_loss
 
 NETWORKS = networks()
 CLASSIFIER = classifier_variables()
@@ -142,6 +145,28 @@ class Plain:
         return net.replace(params=optax.apply_updates(net.params, updates), batch_stats=stats, opt_state=opt_state)
 
 
+def test_before_the_game_only_discriminators_learn_and_as_in_it():
+    start = init_game(CONFIG, NETWORKS)
+    photos = make_batch(replace(CONFIG, {"second_draw": True}))
+    sides = {"clear": ("clear", "source"), "blur": ("blurred", "clear_real")}
+    batch = {
+        f"{side}_{what}": photos[name] for side, names in sides.items() for what, name in zip(("real", "fake"), names)
+    }
+    state, metrics = jax.jit(make_disc_step(CONFIG, NETWORKS))(start, None, batch)
+    plain = Plain(CONFIG)
+    for side in sides:
+        disc = getattr(start, f"disc_{side}")
+        shown = (batch[f"{side}_{what}"] / 255.0 for what in ("real", "fake"))
+        grads, stats = jax.grad(plain.disc_objective, has_aux=True)(disc.params, disc, *shown)
+        wanted = plain.update(disc, CONFIG.disc_optimiser, grads, stats)
+        found = getattr(state, f"disc_{side}")
+        assert_agree(moved(disc.params, found.params), moved(disc.params, wanted.params))
+        assert_agree(moved(disc.batch_stats, found.batch_stats), moved(disc.batch_stats, wanted.batch_stats))
+    jax.tree.map(np.testing.assert_array_equal, state.generator, start.generator)
+    assert int(state.step) == 1
+    assert set(metrics) == {f"disc_{side}_{name}" for side in sides for name in ("loss", "accuracy")}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -264,6 +289,26 @@ def test_a_trunk_takes_the_place_of_random_kernels():
     net = init_net(WithTrunk(), sgd, jax.random.key(0), 16, trunk)
     jax.tree.map(np.testing.assert_array_equal, net.params["trunk"]["conv"], trunk["conv"])
     assert set(net.params["trunk"]) == {"conv", "logits"}  # the rest of it stays
+
+
+def test_discriminators_start_from_as_much_of_a_vgg16_as_they_have():
+    names, channels = ("conv1_1", "conv1_2", "conv2_1"), (3, 64, 64, 128)
+    trunk = {
+        name: {"kernel": np.full((3, 3, *channels[at : at + 2]), at, np.float32), "bias": np.full(channels[at + 1], at)}
+        for at, name in enumerate(names)
+    }
+    fields = {"channels": (64, 64), "strides": (1, 2), "trunk": "vgg16"}
+    config = replace(
+        CONFIG, {f"discriminator.{name}": value for name, value in fields.items()} | {"discriminator.width": 1}
+    )
+    sgd = make_optimiser(config.disc_optimiser)
+    params = init_net(Discriminator(config.discriminator), sgd, jax.random.key(0), 16, trunk).params
+    for at, name in enumerate(names[:2]):
+        jax.tree.map(np.testing.assert_array_equal, params[f"conv{at + 1}"], trunk[name])
+    assert set(params) == {"conv1", "conv2", "conv2_norm", "hidden", "logit"}
+    wider = Discriminator(dataclasses.replace(config.discriminator, channels=(64, 65)))
+    with pytest.raises(UserError, match=r"vgg16, .*of another shape: conv2/bias \(64,\) instead of \(65,\)"):
+        init_net(wider, sgd, jax.random.key(0), 16, trunk)
 
 
 def test_batch_norm_s_statistics_move_in_all_three_networks():

@@ -48,6 +48,12 @@ def test_it_follows_the_warm_start_where_there_is_no_game(taught):
     assert {path.name for path in (taught / "checkpoints").iterdir()} == {"warm", "taught"}
 
 
+def test_it_follows_given_weights_where_nothing_else_comes_before(taught, tmp_path):
+    assert command(tmp_path, generator_weights=taught / "generator.safetensors", warm_steps=0) == 0
+    assert {row["stage"] for row in read_log(tmp_path)} == {"taught"}
+    assert targets(tmp_path)
+
+
 def test_there_is_a_target_for_every_source_photo(taught):
     made = targets(taught)
     assert list(made) == [f"{number:05d}.png" for number in range(SCENES)]

@@ -227,7 +227,7 @@ def test_a_vgg16_that_does_not_fit_the_networks_is_refused(compiled):
     _, config = parsed(*arguments(Path("w")))
     trunk = {"conv1_1": {"kernel": np.zeros((3, 3, 3, 64), np.float32), "bias": np.zeros(64, np.float32)}}
     classifier, optimiser = Networks.of(config).classifier, make_optimiser(config.classifier_optimiser)
-    with pytest.raises(UserError, match=r"vgg16, which needs networks of width 1: .*conv1_1/kernel \(3, 3, 3, 64\)"):
+    with pytest.raises(UserError, match=r"vgg16, .*widths: .*conv1_1/kernel \(3, 3, 3, 64\)"):
         init_net(classifier, optimiser, jax.random.key(0), config.crop, trunk)
 
 
@@ -406,6 +406,37 @@ def test_a_classifier_of_another_kind_or_config_is_refused(refused, demo, tmp_pa
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(classifier.read_bytes()[:1000])
     assert refused(tmp_path / "c", classifier_weights=cut).startswith(f"{cut}: not a readable safetensors file")
+
+
+def test_training_goes_on_from_given_weights(demo, tmp_path):
+    """From the file's, less the first step: a rate of nearly 0 gives them back, its BatchNorms aside."""
+    given = demo / "generator.safetensors"
+    rates = {"generator_optimiser__learning_rate": 1e-12, "average": 0}
+    changes = {"generator_weights": given, "warm_steps": 0, "steps": 1, "bilateral_weight": 0}
+    assert main(arguments(tmp_path, **changes, **rates)) == 0
+    (before, _), (after, _) = (load_weights(path) for path in (given, tmp_path / "generator.safetensors"))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, atol=1e-9), before["params"], after["params"])
+
+
+def test_given_weights_bring_their_own_input_normalisation(demo, tmp_path):
+    tree, metadata = load_weights(demo / "generator.safetensors")
+    metadata["config"]["input"] = {"mean": [0.25] * 3, "std": [0.5] * 3}
+    given = save_weights(tmp_path / "given.safetensors", tree, metadata)
+    changes = {"generator_weights": given, "warm_steps": 0, "steps": 1, "bilateral_weight": 0}
+    assert main(arguments(tmp_path / "run", **changes)) == 0
+    _, found = load_weights(tmp_path / "run" / "generator.safetensors")
+    assert found["config"]["input"] == {"mean": [0.25] * 3, "std": [0.5] * 3}
+
+
+def test_weights_of_another_kind_or_config_are_no_start(refused, demo, tmp_path):
+    classifier, generator = demo / "classifier.safetensors", demo / "generator.safetensors"
+    assert refused(generator_weights=classifier).startswith(f"{classifier}: holds weights of kind 'classifier'")
+    line = refused(tmp_path / "b", generator_weights=generator, generator__align_corners=True)
+    assert line.startswith(f"{generator}: a generator of another config than this run's (align_corners is False there")
+    line = refused(tmp_path / "c", generator_weights=generator, generator__input__mean=(0.1, 0.1, 0.1))
+    assert line.startswith(f"generator.input.mean: {generator} asks for (0.5, 0.5, 0.5)")
+    missing = tmp_path / "missing"
+    assert refused(tmp_path / "d", generator_weights=missing) == f"{missing}: no such weight file"
 
 
 def test_supervised_training_needs_no_classifier_and_no_discriminators(compiled, tmp_path):

@@ -24,7 +24,7 @@ Tree = Any
 
 
 class Block(nn.Module):
-    """A layer, BatchNorm, an activation; either of the last two may be missing."""
+    """A layer, a norm, an activation; either of the last two may be missing."""
 
     def __init__(self, layer: nn.Module, norm: nn.Module | None = None, activation: nn.Module | None = None) -> None:
         super().__init__()
@@ -34,11 +34,14 @@ class Block(nn.Module):
         return self.activation(self.norm(self.layer(x)))
 
 
-def conv_block(inputs: int, outputs: int, size: int = 3, stride: int = 1, *, norm: bool, slope: float = 0.0) -> Block:
-    """Convolution padded by half its kernel, BatchNorm if `norm`, ReLU or, with a slope, leaky ReLU."""
+def conv_block(
+    inputs: int, outputs: int, size: int = 3, stride: int = 1, *, norm: bool | str, slope: float = 0.0
+) -> Block:
+    """Convolution padded by half its kernel, `norm` ("layer", else BatchNorm) if any, ReLU or, sloping, leaky ReLU."""
     conv = nn.Conv2d(inputs, outputs, size, stride, padding=size // 2)
     activation = nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
-    return Block(conv, nn.BatchNorm2d(outputs) if norm else None, activation)
+    norms = nn.GroupNorm(1, outputs) if norm == "layer" else nn.BatchNorm2d(outputs)
+    return Block(conv, norms if norm else None, activation)
 
 
 class Normalise(nn.Module):
@@ -123,18 +126,22 @@ class Discriminator(nn.Module):
         super().__init__()
         self.normalise = Normalise(config.input)
         widths = [3, *(scaled(count, config.width) for count in config.channels)]
-        self.convs = len(config.channels)
+        self.pools: list[int] = []  # after each convolution
         for i, stride in enumerate(config.strides):
-            conv = conv_block(widths[i], widths[i + 1], stride=stride, norm=config.norm and i > 0, slope=0.2)
+            norm = "" if config.norm == "batch" and i == 0 else config.norm
+            stride, pool = (1, stride) if config.pool else (stride, 1)
+            conv = conv_block(widths[i], widths[i + 1], stride=stride, norm=norm, slope=0.2)
             self.add_module(f"conv{i + 1}", conv)
+            self.pools.append(pool)
         hidden = scaled(config.hidden, config.width)
         self.hidden = Block(nn.Linear(widths[-1], hidden), activation=nn.LeakyReLU(0.2, inplace=True))
         self.logit = Block(nn.Linear(hidden, 1))
 
     def forward(self, photo: Tensor) -> Tensor:
         x = self.normalise(photo)
-        for index in range(1, self.convs + 1):
+        for index, pool in enumerate(self.pools, start=1):
             x = getattr(self, f"conv{index}")(x)
+            x = F.max_pool2d(x, pool) if pool > 1 else x
         return self.logit(self.hidden(x.mean((2, 3))))[:, 0]
 
 

@@ -167,6 +167,21 @@ class RowMakers:
             row |= {"paste": paste["photo"], "paste_mask": paste["mask"]}
         return row
 
+    def discriminators(self, rng: np.random.Generator, draw: Draw) -> Row:
+        """What D_c and D_b learn before the game: `clear_real`, `clear_fake`, `blur_real`, `blur_fake`.
+
+        Real are two photos of a discriminator's kind, pasted; fake, one of its kind and one of the other. A seam tells
+        nothing.
+        """
+        row = {}
+        kinds = (("clear", self._clear, self._blurred), ("blur", self._blurred, self._clear))
+        for number, (side, own, other) in enumerate(kinds):
+            mask = random_mask(rng, (self.config.crop, self.config.crop))
+            real, fake, outside = (maker(rng, draw, 20 + 4 * number + at) for at, maker in enumerate((own, other, own)))
+            row[f"{side}_real"] = _paste(mask, real, outside)
+            row[f"{side}_fake"] = _paste(mask, fake, outside)
+        return {name: self._finish(rng, photo) for name, photo in row.items()}
+
     def supervised(self, rng: np.random.Generator, draw: Draw) -> Row:
         """A source photo and its own mask (Table 3's Ours(S))."""
         photo, mask = self._source(rng, draw, with_mask=True)

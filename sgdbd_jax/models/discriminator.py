@@ -1,10 +1,12 @@
 """The discriminators D_c and D_b: one architecture, separate weights."""
 
+import functools
+
 import flax.linen as nn
 import jax
 
 from sgdbd_jax.config import DiscriminatorConfig
-from sgdbd_jax.models.layers import conv_block, he_normal, leaky_relu, normalise, scaled
+from sgdbd_jax.models.layers import NORM_EPSILON, conv_block, he_normal, leaky_relu, max_pool, normalise, scaled
 
 
 class Discriminator(nn.Module):
@@ -33,10 +35,21 @@ class Discriminator(nn.Module):
                 name=f"conv{index}",
                 train=train,
                 axis_name=self.axis_name,
-                stride=stride,
-                norm=config.norm and index > 1,
-                activation=leaky_relu,
+                stride=1 if config.pool else stride,
+                norm=config.norm == "batch" and index > 1,
+                activation=functools.partial(_layer_norm, index) if config.norm == "layer" else leaky_relu,
             )
+            if config.pool and stride > 1:
+                x = max_pool(x)
         x = x.mean(axis=(1, 2))
         x = leaky_relu(nn.Dense(scaled(config.hidden, config.width), kernel_init=he_normal, name="hidden")(x))
         return nn.Dense(1, name="logit")(x)[:, 0]
+
+
+def _layer_norm(index: int, x: jax.Array) -> jax.Array:
+    """LayerNorm of each photo's whole activation, then leaky ReLU.
+
+    BatchNorm, on a batch that is all real or all fake, takes away what tells the two apart: how strong the responses to
+    fine detail are. This keeps how they compare with the others of the photo.
+    """
+    return leaky_relu(nn.GroupNorm(num_groups=1, epsilon=NORM_EPSILON, name=f"conv{index}_norm")(x))

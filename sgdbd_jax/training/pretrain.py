@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from sgdbd_jax.config import from_dict, to_dict
+from sgdbd_jax.config import flatten, from_dict, to_dict
 from sgdbd_jax.data.batches import make_batch
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.models.layers import to_unit
@@ -44,13 +44,7 @@ def pretrain_classifier(run: Run) -> dict[str, Any]:
     net = init_net(run.networks.classifier, optimiser, key, config.crop, run.trunk)
     given = Path(config.classifier_weights) if config.classifier_weights else path
     if config.classifier_weights or path.exists():
-        loaded, metadata = load_weights(given, kind="classifier")
-        with reading_metadata(given):
-            found = from_dict(type(config.classifier), metadata["config"])
-        if found != config.classifier:
-            raise UserError(f"{given}: a classifier of another config than this run's")
-        expected = {name: tree for name, tree in net.variables.items() if tree}
-        return jax.tree.map(jnp.asarray, merge(expected, loaded, where=str(given)))  # on the device once, not each step
+        return _read(given, "classifier", config.classifier, net)
 
     step = parallelize(make_fit_step(run.networks.classifier, optimiser, classifier_loss, run.axis), run.devices)
     stage = Stage(
@@ -85,6 +79,37 @@ def fit_generator(
     fit = make_fit_step(run.networks.generator, optimiser, mask_loss, run.axis, decay=config.average)
     step = parallelize(fit, run.devices)
     return run_stage(run, stage, FitState(jnp.zeros((), jnp.int32), net), step)
+
+
+def given_generator(run: Run) -> dict[str, Any] | None:
+    """The variables of the generator that the run was told to start from, or `None`.
+
+    Raises:
+        UserError: the file is not such a generator's.
+    """
+    config = run.config
+    if not config.generator_weights:
+        return None
+    key = jax.random.key(0)  # only its shapes are asked for
+    net = init_net(run.networks.generator, make_optimiser(config.generator_optimiser), key, config.crop)
+    return {"batch_stats": {}} | _read(Path(config.generator_weights), "generator", config.generator, net)
+
+
+def _read(path: Path, kind: str, config: Any, net: NetState) -> dict[str, Any]:
+    """A network's variables from its file, on the device.
+
+    Raises:
+        UserError: the file is not that of a network of this kind and config.
+    """
+    loaded, metadata = load_weights(path, kind=kind)
+    with reading_metadata(path):
+        found = from_dict(type(config), metadata["config"])
+    before, now = flatten(found), flatten(config)
+    changed = [f"{name} is {before[name]!r} there, {now[name]!r} here" for name in now if before[name] != now[name]]
+    if changed:
+        raise UserError(f"{path}: a {kind} of another config than this run's ({'; '.join(changed)})")
+    expected = {name: tree for name, tree in net.variables.items() if tree}
+    return jax.tree.map(jnp.asarray, merge(expected, loaded, where=str(path)))  # once, not each step
 
 
 def _held_out_accuracy(run: Run, variables: Any) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from sgdbd_jax import pictures
 from sgdbd_jax.config import Config, to_dict
@@ -19,14 +20,14 @@ from sgdbd_jax.training.checkpoint import Checkpoints, claim_workdir
 from sgdbd_jax.training.log import read_log
 from sgdbd_jax.training.loop import Reporter, Stage, generator_of, run_stage
 from sgdbd_jax.training.parallel import axis_name, check_batch, parallelize
-from sgdbd_jax.training.pretrain import fit_generator, pretrain_classifier
+from sgdbd_jax.training.pretrain import fit_generator, given_generator, pretrain_classifier
 from sgdbd_jax.training.samples import prediction, sample_picture, score_generator
 from sgdbd_jax.training.state import FitState, NetState, Networks, TrainState, init_game, make_optimiser
-from sgdbd_jax.training.step import make_game_step
+from sgdbd_jax.training.step import make_disc_step, make_game_step
 from sgdbd_jax.training.teach import make_targets
 from sgdbd_jax.weights import halve, save_weights, write_atomically
 
-WARM_STREAM, GAME_STREAM, TAUGHT_STREAM = 12, 13, 15  # of random numbers
+WARM_STREAM, GAME_STREAM, TAUGHT_STREAM, DISC_STREAM = 12, 13, 15, 16  # of random numbers
 
 
 @dataclass
@@ -73,25 +74,25 @@ def train(run: Run) -> Path:
     for name in ("batch", "classifier_batch") + (("warm_batch",) if warms else ()):
         check_batch(getattr(config, name), run.devices, name=name)
     claim_workdir(run.workdir, config, fingerprints(run.photos.training))
+    start = given_generator(run)  # the generator so far
     if config.supervised:
         stage = Stage("supervised", rows.supervised, GAME_STREAM, config.steps, config.batch)
-        return _deliver(run, stage, fit_generator(run, stage, make_optimiser(config.generator_optimiser)))
+        return _deliver(run, stage, fit_generator(run, stage, make_optimiser(config.generator_optimiser), start))
 
-    start: dict[str, Any] | None = None  # the generator so far
     if config.warm_steps:
         stage = Stage("warm", rows.warm, WARM_STREAM, config.warm_steps, config.warm_batch)
-        state: Any = fit_generator(run, stage, make_optimiser(config.warm_optimiser, stage.steps))
+        state: Any = fit_generator(run, stage, make_optimiser(config.warm_optimiser, stage.steps), start)
         start = state.net.predicting
     if config.steps:
         stage = Stage("game", rows.game, GAME_STREAM, config.steps, config.batch)
         state = _play(run, stage, start)
+        start = state.generator.predicting
     if config.taught_steps:
-        teacher = generator_of(state)
+        assert start is not None  # the config sees to it
         done = _done(run, "taught") == config.taught_steps
-        row = functools.partial(rows.taught, targets=() if done else make_targets(run, teacher))
+        row = functools.partial(rows.taught, targets=() if done else make_targets(run, start))
         stage = Stage("taught", row, TAUGHT_STREAM, config.taught_steps, config.warm_batch)
-        optimiser = make_optimiser(config.warm_optimiser, stage.steps)
-        state = fit_generator(run, stage, optimiser, teacher.predicting)
+        state = fit_generator(run, stage, make_optimiser(config.warm_optimiser, stage.steps), start)
     return _deliver(run, stage, state)
 
 
@@ -117,6 +118,18 @@ def _play(run: Run, stage: Stage, start: dict[str, Any] | None) -> TrainState:
     if start is not None:
         fresh = make_optimiser(config.generator_optimiser).init(start["params"])
         state = state.replace(generator=NetState(start["params"], start["batch_stats"], fresh))
+    if config.disc_warm_steps:
+        stage_of_discs = Stage(
+            "discriminators",
+            run.rows.discriminators,
+            DISC_STREAM,
+            config.disc_warm_steps,
+            config.batch,
+            makes_masks=False,
+        )
+        learn = parallelize(make_disc_step(config, run.networks, run.axis), run.devices)
+        state = run_stage(run, stage_of_discs, state, learn)
+        state = state.replace(step=jnp.zeros_like(state.step))  # the game's begin here
     if config.average:
         state = state.replace(generator=state.generator.averaged())
     step = parallelize(make_game_step(config, run.networks, run.axis), run.devices)

@@ -16,6 +16,7 @@ from sgdbd_jax.config import Config, OptimiserConfig
 from sgdbd_jax.models.classifier import Classifier
 from sgdbd_jax.models.discriminator import Discriminator
 from sgdbd_jax.models.generator import Generator
+from sgdbd_jax.models.vgg16 import LAYERS
 from sgdbd_jax.weights import merge
 
 Tree = Any
@@ -101,7 +102,8 @@ def init_net(
         optimiser: its optax optimiser.
         key: PRNG key of the random kernels.
         size: side in pixels of the photos it will see.
-        trunk: `{layer: {"kernel", "bias"}}` of a VGG16, put in the place of the random trunk; `None` keeps it random.
+        trunk: `{layer: {"kernel", "bias"}}` of a VGG16, put in the place of the random trunk (or, of a discriminator,
+            of as many convolutions as it has); `None` keeps it random.
 
     Raises:
         UserError: the trunk's shapes are not the network's.
@@ -109,9 +111,13 @@ def init_net(
     variables = _first_variables(network, key, size)
     params = dict(variables["params"])
     if trunk is not None:
-        expected = {name: layer for name, layer in params["trunk"].items() if name in trunk}
-        given = jax.tree.map(jnp.asarray, merge(expected, trunk, where="vgg16, which needs networks of width 1"))
-        params["trunk"] = {**params["trunk"], **given}
+        where = "vgg16, which needs networks of its own widths"
+        if isinstance(network, Discriminator):
+            named = {f"conv{at}": trunk[name] for at, name in enumerate(LAYERS, start=1) if f"conv{at}" in params}
+            params |= jax.tree.map(jnp.asarray, merge({name: params[name] for name in named}, named, where=where))
+        else:
+            expected = {name: layer for name, layer in params["trunk"].items() if name in trunk}
+            params["trunk"] |= jax.tree.map(jnp.asarray, merge(expected, trunk, where=where))
     return NetState(params, variables.get("batch_stats", {}), optimiser.init(params))
 
 
@@ -125,6 +131,11 @@ def init_game(config: Config, networks: Networks, trunk: Tree | None = None) -> 
     """The game's first state, a function of `config.seed` alone (and of the VGG16 `trunk`, if any)."""
     key = jax.random.key(config.seed)
     disc_optimiser = make_optimiser(config.disc_optimiser)
+    disc_trunk = trunk if config.discriminator.trunk == "vgg16" else None
+    discs = [
+        init_net(networks.discriminator, disc_optimiser, jax.random.fold_in(key, number), config.crop, disc_trunk)
+        for number in (1, 2)
+    ]
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         generator=init_net(
@@ -134,6 +145,6 @@ def init_game(config: Config, networks: Networks, trunk: Tree | None = None) -> 
             config.crop,
             trunk,
         ),
-        disc_clear=init_net(networks.discriminator, disc_optimiser, jax.random.fold_in(key, 1), config.crop),
-        disc_blur=init_net(networks.discriminator, disc_optimiser, jax.random.fold_in(key, 2), config.crop),
+        disc_clear=discs[0],
+        disc_blur=discs[1],
     )

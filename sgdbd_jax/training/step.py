@@ -74,32 +74,7 @@ def make_game_step(config: Config, networks: Networks, axis: str | None = None) 
             terms["binarisation"] = config.binarisation_weight * binarisation_loss(mask)
         return sum(terms.values(), jnp.zeros(())), terms
 
-    def judge(params: Any, batch_stats: Any, photo: jax.Array) -> tuple[jax.Array, Any]:
-        variables = {"params": params, "batch_stats": batch_stats}
-        logits, new = networks.discriminator.apply(variables, photo, train=True, mutable=["batch_stats"])
-        return logits, new.get("batch_stats", {})
-
-    def fooling(logits: jax.Array) -> jax.Array:
-        return config.eta * adversarial_loss(logits, form=config.adversarial_form)
-
-    def telling(real: jax.Array, fake: jax.Array) -> jax.Array:
-        return config.disc_weight * discriminator_loss(real, fake)
-
-    def play(game: tuple[Any, Any, jax.Array, jax.Array]) -> dict[str, Any]:
-        """One discriminator: what it costs G, and its own gradient. Real and fake each have their batch statistics."""
-        params, stats, real, fake = game
-        on_fake, fake_pullback, stats = jax.vjp(lambda p, x: judge(p, stats, x), params, fake, has_aux=True)
-        on_real, real_pullback, stats = jax.vjp(lambda p: judge(p, stats, real), params, has_aux=True)
-        adversarial, slope = jax.value_and_grad(fooling)(on_fake)
-        loss, (real_slope, fake_slope) = jax.value_and_grad(telling, argnums=(0, 1))(on_real, on_fake)
-        grads = jax.tree.map(jnp.add, real_pullback(real_slope)[0], fake_pullback(fake_slope)[0])
-        accuracy = ((on_real > 0).mean() + (on_fake < 0).mean()) / 2
-        return {
-            "adversarial": adversarial,
-            "by_fake": fake_pullback(slope)[1],
-            "update": (grads, stats),
-            "metrics": {"loss": loss, "accuracy": accuracy},
-        }
+    play = _play_against(config, networks)
 
     def step(state: TrainState, classifier: Any, batch: Batch) -> tuple[TrainState, Metrics]:
         photos = jax.tree.map(to_unit, batch)
@@ -154,6 +129,67 @@ def make_game_step(config: Config, networks: Networks, axis: str | None = None) 
         return state.replace(step=state.step + 1, **nets), metrics
 
     return step
+
+
+def make_disc_step(config: Config, networks: Networks, axis: str | None = None) -> Step:
+    """D_c and D_b learn from pastes, before the game; G stays as it is.
+
+    The step takes a TrainState, nothing frozen, and a batch of `clear_real`, `clear_fake`, `blur_real`, `blur_fake`,
+    each `[B, H, W, 3]` uint8.
+    """
+    optimiser, play = make_optimiser(config.disc_optimiser), _play_against(config, networks)
+
+    def step(state: TrainState, frozen: Any, batch: Batch) -> tuple[TrainState, Metrics]:
+        photos = jax.tree.map(to_unit, batch)
+        discs = {"clear": state.disc_clear, "blur": state.disc_blur}
+        games = [(d.params, d.batch_stats, photos[f"{side}_real"], photos[f"{side}_fake"]) for side, d in discs.items()]
+        played = jax.lax.map(play, jax.tree.map(lambda *leaves: jnp.stack(leaves), *games))
+        played = average({"update": played["update"], "metrics": played["metrics"]}, axis)
+        nets: dict[str, NetState] = {}
+        metrics: Metrics = {}
+        for at, (side, disc) in enumerate(discs.items()):
+            one = jax.tree.map(operator.itemgetter(at), played)
+            nets[f"disc_{side}"] = update(disc, optimiser, *one["update"])
+            metrics |= {f"disc_{side}_{name}": value for name, value in one["metrics"].items()}
+        return state.replace(step=state.step + 1, **nets), metrics
+
+    return step
+
+
+def _play_against(config: Config, networks: Networks) -> Callable[[tuple[Any, Any, jax.Array, jax.Array]], Any]:
+    """One discriminator's move, a function of its `params`, its `batch_stats`, real photos and fakes.
+
+    Real and fake each have their batch statistics. It gives what the fakes cost G (`adversarial`) and the derivative of
+    that by them (`by_fake`), the discriminator's gradient and new statistics (`update`), and `metrics`.
+    """
+
+    def judge(params: Any, batch_stats: Any, photo: jax.Array) -> tuple[jax.Array, Any]:
+        variables = {"params": params, "batch_stats": batch_stats}
+        logits, new = networks.discriminator.apply(variables, photo, train=True, mutable=["batch_stats"])
+        return logits, new.get("batch_stats", {})
+
+    def fooling(logits: jax.Array) -> jax.Array:
+        return config.eta * adversarial_loss(logits, form=config.adversarial_form)
+
+    def telling(real: jax.Array, fake: jax.Array) -> jax.Array:
+        return config.disc_weight * discriminator_loss(real, fake)
+
+    def play(game: tuple[Any, Any, jax.Array, jax.Array]) -> dict[str, Any]:
+        params, stats, real, fake = game
+        on_fake, fake_pullback, stats = jax.vjp(lambda p, x: judge(p, stats, x), params, fake, has_aux=True)
+        on_real, real_pullback, stats = jax.vjp(lambda p: judge(p, stats, real), params, has_aux=True)
+        adversarial, slope = jax.value_and_grad(fooling)(on_fake)
+        loss, (real_slope, fake_slope) = jax.value_and_grad(telling, argnums=(0, 1))(on_real, on_fake)
+        grads = jax.tree.map(jnp.add, real_pullback(real_slope)[0], fake_pullback(fake_slope)[0])
+        accuracy = ((on_real > 0).mean() + (on_fake < 0).mean()) / 2
+        return {
+            "adversarial": adversarial,
+            "by_fake": fake_pullback(slope)[1],
+            "update": (grads, stats),
+            "metrics": {"loss": loss, "accuracy": accuracy},
+        }
+
+    return play
 
 
 def make_fit_step(

@@ -6,10 +6,10 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -24,7 +24,6 @@ from sgdbd_jax.refine import Refinement
 from sgdbd_jax.training.loop import Stopped
 from sgdbd_jax.training.parallel import any_process
 from sgdbd_jax.training.samples import prediction
-from sgdbd_jax.training.state import NetState
 from sgdbd_jax.weights import write_atomically
 
 if TYPE_CHECKING:
@@ -33,14 +32,14 @@ if TYPE_CHECKING:
 ASK_EVERY = 8  # targets between the times at which several processes agree whether to stop
 
 
-def make_targets(run: Run, teacher: NetState) -> Sequence[np.ndarray]:
+def make_targets(run: Run, teacher: Mapping[str, Any]) -> Sequence[np.ndarray]:
     """The teacher's refined masks of all source photos, kept in the work folder as `targets/NUMBER.png`.
 
     Masks that another teacher left there are made again.
 
     Args:
         run: the run, whose source photos keep the sizes they have in training.
-        teacher: the generator so far.
+        teacher: the variables of the generator so far.
 
     Returns:
         `[H, W]` uint8 a photo, 255 = in focus; those that do not fit into memory are read from their files.
@@ -51,7 +50,7 @@ def make_targets(run: Run, teacher: NetState) -> Sequence[np.ndarray]:
     """
     photos, folder = run.photos.training.source, run.workdir / "targets"
     work_size, refinement = prediction(run.config)[0], Refinement()
-    detect = Detector(run.config.generator, teacher.predicting, work_size=work_size, refinement=refinement)
+    detect = Detector(run.config.generator, teacher, work_size=work_size, refinement=refinement)
     made_by = {"teacher": _digest(teacher), "work_size": work_size, "refinement": asdict(refinement)}
     known = _made_by(folder) == made_by
     if run.main and not known:
@@ -78,10 +77,10 @@ def make_targets(run: Run, teacher: NetState) -> Sequence[np.ndarray]:
     return targets
 
 
-def _digest(teacher: NetState) -> str:
+def _digest(teacher: Mapping[str, Any]) -> str:
     """What tells a generator from others."""
     digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(jax.device_get(teacher.predicting)):
+    for leaf in jax.tree.leaves(jax.device_get(teacher)):
         digest.update(np.ascontiguousarray(leaf).tobytes())
     return digest.hexdigest()
 
