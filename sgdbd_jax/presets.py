@@ -46,9 +46,9 @@ RELEASE = Config(
     generator_optimiser=OptimiserConfig("sgd", 2e-4, 0.5),
     disc_optimiser=OptimiserConfig("sgd", 2e-4, 0.5),
 )
-# The most accurate: pastes of photos at their own scale, the game with pastes beside it, so that masks keep their share,
-# then its own masks of the source photos, refined. `--preset robust --source DIR --clear DIR`, two hours on 2 cores;
-# with `--steps 0`, which leaves the game out, it made the shipped weights.
+# The most accurate: pastes of photos at their own scale, the game with pastes beside it, so that masks keep their
+# share, then its own masks of the source photos, refined. `--preset robust --source DIR --clear DIR`, two hours on 2
+# cores; with `--steps 0`, which leaves the game out, it made the shipped weights.
 ROBUST = Config(
     generator=GeneratorConfig(
         decoder_norm=True,
