@@ -19,8 +19,8 @@ from sgdbd_jax.errors import UserError, shown
 from sgdbd_jax.focus import measure
 from sgdbd_jax.weights import write_atomically
 
-WORKERS = max(3, os.cpu_count() or 1)  # threads: one decodes, one is in the network, the others finish
-PIXELS = 48_000_000  # of photos in hand, beyond which no other is read; at 15 bytes each that is 0.7 GB
+WORKERS = max(3, os.cpu_count() or 1)  # threads: one decodes, one is in the network, the others finish, in 0.2 GB
+PIXELS = 48_000_000  # of photos in hand, beyond which no other is read; at 12 bytes each that is 0.6 GB
 NO_MORE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}  # what befell one file will befall the next
 
 
@@ -91,6 +91,7 @@ class Worker:
             del mask, seen  # before as much is needed for files
             for ending, data in self._results.files(pixels, stored):
                 _write(self._out / (name + ending), data)
+                del data  # before the next is made
             height, width = stored.shape
             seconds = time.perf_counter() - started
             return Record(photo.absolute, name, width, height, "done", "", seconds, focus, *thumbnails(pixels, stored))
@@ -111,7 +112,7 @@ class Worker:
 class Room:
     """Keeps the photos in memory few: they are read one by one, and none while the others hold too many pixels.
 
-    A photo larger than all the room is read once the others are gone.
+    How large a photo is shows once it is read, so there may be one too many, of any size.
 
     Args:
         pixels: held by others, up to which a photo is read.

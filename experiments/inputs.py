@@ -62,10 +62,9 @@ def find(arguments: Iterable[str], *, recursive: bool, listed: Callable[[], byte
         matches = [] if os.path.lexists(argument) else _matches(argument)
         for path in matches or [argument]:
             for photo in _photos(path, recursive, inputs):
-                real = os.path.realpath(photo.path)
                 if photo.path.name.endswith(ENDINGS):
                     inputs.results.add(photo.path)
-                elif real not in seen:
+                elif (real := os.path.realpath(photo.path)) not in seen:
                     seen.add(real)
                     inputs.photos.append(photo)
     return inputs

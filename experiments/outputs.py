@@ -44,7 +44,7 @@ class Results:
         return [ending for ending, is_wanted in zip(ENDINGS, wanted, strict=True) if is_wanted]
 
     def files(self, photo: np.ndarray, mask: np.ndarray) -> Iterator[tuple[str, bytes]]:
-        """Makes the files, one at a time: of a large photo each takes as much memory as the photo.
+        """Makes the files, one at a time: of a large photo each may take as much memory as the photo.
 
         Args:
             photo: `[H, W, 3]` uint8 RGB.

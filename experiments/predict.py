@@ -144,13 +144,12 @@ def _tell(found: Inputs) -> None:
     Raises:
         UserError: nothing gave any.
     """
-
     for path, reason in found.refused.items():
         _say(f"error: {shown(path)}: {reason}")
     if found.results:
         named, more = ", ".join(map(shown, sorted(found.results)[:3])), len(found.results) - 3
         rest = f" and {more} more" if more > 0 else ""
-        _say(f"warning: not photos but results of this command, by their names: {named}{rest}; left out")
+        _say(f"warning: left out, for they are named as results of this command: {named}{rest}")
     if not found.photos:
         raise UserError("no photos; name files, or folders that hold some")
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments import allocator, command, compiled
+from sgdbd_jax.config import Config, flatten
 from sgdbd_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,20 +47,22 @@ class Row:
 
 
 RATES = "--generator_optimiser.learning_rate 5e-4 --generator_optimiser.momentum 0.9 --generator_optimiser.trunk 0.2"
-# The paper's game: its bilateral loss, no pastes.
-PLAIN = "--taught_steps 0 --paste_weight 0 --bilateral_weight 1 --classifier_steps 150 --classifier_batch 8"
-# Discriminators as in the release: random, each batch of theirs normed by itself.
-RANDOM = (
-    "--discriminator.trunk random --discriminator.norm batch --discriminator.pool false --disc_warm_steps 0"
+# The release's discriminators, which begin at random and norm real and fake batches apart.
+RELEASED = (
+    "--discriminator.channels (64,64,128,128,256,512,512) --discriminator.strides (1,2,1,2,1,1,2)"
+    " --discriminator.trunk random --discriminator.norm batch --discriminator.pool false --disc_warm_steps 0"
     " --disc_optimiser.learning_rate 4e-4"
 )
 ROWS = {
-    "game": Row("the game alone", f"--warm_steps 0 --steps 500 {PLAIN}"),
+    "game": Row(
+        "the game alone: its bilateral loss, no pastes but for its discriminators",
+        "--warm_steps 0 --steps 200 --taught_steps 0 --paste_weight 0 --bilateral_weight 1"
+        " --classifier_steps 150 --classifier_batch 8",
+    ),
     "warm": Row("pastes alone, whose mask is known", "--steps 0 --taught_steps 0"),
     "warm_game": Row("pastes, then the game", "--taught_steps 0", after="warm"),
     "warm_control": Row("the same, less what the discriminators say", "--taught_steps 0 --eta 0", after="warm"),
-    "warm_random": Row("the same, discriminators from random", f"--taught_steps 0 {RANDOM}", after="warm"),
-    "warm_plain": Row("pastes, then the game with L_B, no pastes beside it", PLAIN, after="warm"),
+    "warm_released": Row("the game with the release's discriminators", f"--taught_steps 0 {RELEASED}", after="warm"),
     "warm_taught": Row("pastes, then its own masks", "--steps 0", after="warm"),
     "robust": Row("pastes, the game, then its own masks: preset `robust`"),
     "supervised": Row(
@@ -196,19 +199,42 @@ def _train(options: argparse.Namespace, name: str, seed: int) -> int:
     if row.needs_masks:
         given |= {"masks": options.masks, "masks_white": options.masks_white}
     photos = [text for field, value in given.items() if value is not None for text in (f"--{field}", str(value))]
-    workdir = options.runs / name / str(seed)
-    if (workdir / "generator.safetensors").exists():
-        return 0
-    start = []
+    workdir, start = options.runs / name / str(seed), []
     if row.after:
-        code = _train(options, row.after, seed)
-        if code:
-            return code
         weights = options.runs / row.after / str(seed) / "generator.safetensors"
         start = ["--warm_steps", "0", "--generator_weights", str(weights)]
-    print(f"{name}, seed {seed}: {row.says}", file=sys.stderr)
     fixed = ["--preset", "robust", "--seed", str(seed), "--workdir", str(workdir)]
-    return train.main([*fixed, *photos, *start, *row.options.split()])
+    command = [*fixed, *photos, *start, *row.options.split()]
+    if (workdir / "generator.safetensors").exists():
+        _check_recipe(workdir, train.parse(command)[1])
+        return 0
+    code = _train(options, row.after, seed) if row.after else 0
+    if code:
+        return code
+    print(f"{name}, seed {seed}: {row.says}", file=sys.stderr)
+    return train.main(command)
+
+
+def _check_recipe(workdir: Path, config: Config) -> None:
+    """Refuses a finished training that is not the row's: rows have changed, and will.
+
+    Text is not compared: it is mostly places, which may move.
+
+    Raises:
+        UserError: it was made with other numbers; they are listed.
+    """
+    path = workdir / "config.json"
+    try:
+        before = json.loads(path.read_text())
+        known = {name: value for name, value in flatten(config).items() if ".input." not in name}
+        wanted = {name: value for name, value in json.loads(json.dumps(known)).items() if not isinstance(value, str)}
+        other = [
+            f"{name} {before.get(name)!r}, not {value!r}" for name, value in wanted.items() if before[name] != value
+        ]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{path}: not the config of a training of today ({error}); move the folder away") from error
+    if other:
+        raise UserError(f"{workdir}: holds another training than this row's ({'; '.join(other)}); move it away")
 
 
 def _score(weights: Path, photos: PhotoSet, *, label: str) -> dict[tuple[str, str], dict[str, float | None]]:

@@ -24,7 +24,7 @@ HELP = {
     "demo": "small networks, scenes made here; minutes on 2 cores",
     "paper": "the paper's networks, Adam, ImageNet VGG16",
     "release": "the authors' program: BatchNorm, SGD, random start, mask terms",
-    "robust": "what the shipped weights were made with: pastes, then its own masks",
+    "robust": "for real photos: pastes, the game, then its own masks; the shipped weights are its kind",
 }
 
 
@@ -170,7 +170,9 @@ def _trunk(config: Config) -> tuple[Config, Any]:
         with reading_metadata(config.generator_weights):
             norm = from_dict(InputNorm, metadata["config"]["input"])
         config = _with_input(config, "generator", norm.mean, norm.std, source=config.generator_weights)
-    if config.vgg16 == "random":
+    plays = config.steps and not config.supervised
+    in_the_game = plays and (config.bilateral_weight or config.discriminator.trunk == "vgg16")
+    if config.vgg16 == "random" or (config.generator_weights and not in_the_game):
         return config, None
     if not Path(config.vgg16).is_file():
         raise UserError(
@@ -237,7 +239,8 @@ class Bar:
                 bar._open(name, done, steps, "step")
 
             def step(self, metrics: dict[str, float] | None) -> None:
-                shown = ("loss", "accuracy", "coverage", "mask_entropy", "validation_f_measure")
+                shown = ("loss", "accuracy", "disc_clear_accuracy", "disc_blur_accuracy", "coverage", "mask_entropy")
+                shown += ("validation_f_measure",)
                 bar._bar.update()
                 if metrics:
                     known = bar._known = {**bar._known, **{key: metrics[key] for key in shown if key in metrics}}

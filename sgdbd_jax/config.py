@@ -62,7 +62,7 @@ class DiscriminatorConfig:
     strides: tuple[int, ...] = (1, 2, 1, 2, 1, 2, 1, 2, 1)
     pool: bool = False  # strides of 2 are 2x2 max pools after the convolution, as VGG16's
     norm: str = "batch"  # "batch": BatchNorm, not after the first | "layer": over each photo, after all
-    trunk: str = "random"  # "vgg16": the convolutions, one by one, start from those of the run's VGG16
+    trunk: str = "random"  # "vgg16": the convolutions, one by one, start where the run's `vgg16` says
     hidden: int = 1024  # of the layer between the pooled features and the logit
     input: InputNorm = InputNorm()
 
@@ -181,6 +181,8 @@ FREE_FIELDS = frozenset(
         "log_every",
         "grid_every",
         "tensorboard",
+        "generator_weights",  # where a file lies; what it holds must stay
+        "classifier_weights",
     )
 )
 
@@ -316,6 +318,12 @@ def check(config: Config) -> None:
         raise UserError("discriminator: needs layers, and channels and strides of at least 1")
     if config.discriminator.pool and max(config.discriminator.strides) > 2:
         raise UserError(f"discriminator.strides: {config.discriminator.strides} must be 1 or 2 where they are pools")
+    if config.discriminator.pool and 2 ** config.discriminator.strides.count(2) > config.crop:
+        raise UserError(
+            f"discriminator.strides: {config.discriminator.strides} pool a crop of {config.crop} to nothing"
+        )
+    if config.disc_optimiser.trunk != 1:
+        raise UserError("disc_optimiser.trunk: discriminators have no trunk apart; lower disc_optimiser.learning_rate")
     if config.blurred.startswith("fcsb:") and config.blurred[5:] not in tuple("12345"):
         raise UserError(f"blurred: {config.blurred!r} must be 'fcsb:1' to 'fcsb:5', 'disc', or a place of photos")
 

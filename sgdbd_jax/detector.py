@@ -31,7 +31,7 @@ DECIDING = "max:1024"  # working size up to which masks that are made by tiles a
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """What the network saw and said of a photo; in full, made smaller where that is too large to be refined."""
+    """What the network saw and said of a photo; with `full`, made smaller where that is too large to be refined."""
 
     photo: np.ndarray  # [h, w, 3] uint8
     mask: np.ndarray  # [h, w] float32 in [0, 1], 1 = in focus
@@ -162,10 +162,10 @@ class Detector:
         return Seen(shown, mask)
 
     def finish(self, photo: np.ndarray, seen: Seen, size: tuple[int, int] | None = None) -> np.ndarray:
-        """The rest of the work, on one core: refines what the network said, and brings it to the photo's size.
+        """The rest of the work, mostly on one core: refines what the network said, and brings it to the photo's size.
 
         Args:
-            photo: `[H, W, 3]` uint8 RGB.
+            photo: `[H, W, 3]` uint8 RGB, as `see` got it.
             seen: what `see` made of it.
             size: (height, width) of the mask; the photo's own where not given.
 

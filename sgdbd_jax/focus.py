@@ -23,9 +23,9 @@ LEAST_SIDE = 32  # pixels of the photo's own shorter side
 FLAGS = {
     "all_sharp": f"At least {MOST_SHARE:.0%} of what has texture is in focus",
     "nothing_sharp": f"Less than {LEAST_SHARE:.0%} is in focus, or the score is below {LEAST_SCORE}",
-    "low_confidence": "The network was hardly surer of what is held to be in focus than of the rest (certainty below "
-    f"{LEAST_CERTAINTY}), or half the photo or more has no texture, or it is less than {LEAST_SIDE} pixels wide or "
-    "high",
+    "low_confidence": f"What the network itself said of the part in focus is less than {LEAST_CERTAINTY} above what it "
+    f"said of the rest, or half the photo or more has no texture, or the photo is less than {LEAST_SIDE} pixels wide "
+    "or high",
 }
 
 
@@ -62,6 +62,8 @@ def measure(photo: np.ndarray, mask: np.ndarray, said: np.ndarray | None = None)
         raise ValueError(f"a photo must be uint8 [H, W, 3], here {photo.dtype} {photo.shape}")
     if mask.shape != photo.shape[:2]:
         raise ValueError(f"a mask must be of its photo's size {photo.shape[:2]}, here {mask.shape}")
+    if said is not None and said.ndim != 2:
+        raise ValueError(f"what the network said must be [h, w], here {said.shape}")
     grey = cv2.cvtColor(_at_working_size(photo), cv2.COLOR_RGB2GRAY).astype(np.float32)
     level = _at_working_size(mask.astype(np.float32, copy=False))
     focused = level >= 0.5
@@ -119,7 +121,7 @@ def focus_score(fine: np.ndarray, coarse: np.ndarray, focused: np.ndarray) -> fl
 def certainty(said: np.ndarray, focused: np.ndarray) -> float:
     """How sure a network was of what became of its mask: what it said of the part in focus, less that of the rest.
 
-    That is, 1 less its mean doubt of either part; where one of them is all there is, its doubt counts for both. A
+    That is, 1 less its mean doubts of both parts; where one of them is all there is, its doubt counts for both. A
     refinement decides by colours whatever the network was in doubt of, so a refined mask shows no doubt itself. A
     network that is wrong and sure of it is not found out.
 

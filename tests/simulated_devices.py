@@ -1,6 +1,6 @@
-"""Runs the game's and the fit's step on 1, 2 and 4 simulated devices: `python simulated_devices.py OUT.npz`.
+"""Runs the steps of the game, of the discriminators and of the fit on 1, 2 and 4 simulated devices.
 
-A program of its own, for a process has the devices that it starts with.
+`python simulated_devices.py OUT.npz`. It is a program of its own, for a process has the devices that it starts with.
 """
 
 import os
@@ -19,7 +19,7 @@ from sgdbd_jax.config import DiscriminatorConfig, replace
 from sgdbd_jax.models.discriminator import Discriminator
 from sgdbd_jax.training.parallel import axis_name, parallelize
 from sgdbd_jax.training.state import FitState, Networks, init_game, init_net, make_optimiser
-from sgdbd_jax.training.step import make_fit_step, make_game_step, mask_loss
+from sgdbd_jax.training.step import make_disc_step, make_fit_step, make_game_step, mask_loss
 
 GAME = replace(CONFIG, {"crop": 32, "photo_size": 32, "batch": 8, "second_draw": True, "binarisation_weight": 0.2})
 DISCRIMINATOR = DiscriminatorConfig(width=0.05, channels=(64, 128), strides=(2, 2))
@@ -38,6 +38,20 @@ def play(devices):
     yield state, metrics
 
 
+def learn(devices):
+    axis = axis_name(devices)
+    parts: list[Any] = [TinyGenerator(axis), Discriminator(DISCRIMINATOR, axis), TinyClassifier(axis)]
+    networks = Networks(*parts)
+    step = parallelize(make_disc_step(GAME, networks, axis), devices)
+    state = init_game(GAME, networks)
+    yield state, {}
+    for at in range(STEPS):
+        photos = make_batch(GAME, seed=at)
+        names = {"clear_real": "clear", "clear_fake": "source", "blur_real": "blurred", "blur_fake": "clear_real"}
+        state, metrics = step(state, None, {name: photos[shown] for name, shown in names.items()})
+    yield state, metrics
+
+
 def fit(devices):
     axis, sgd = axis_name(devices), make_optimiser(GAME.generator_optimiser)
     network = TinyGenerator(axis)
@@ -52,7 +66,7 @@ def fit(devices):
 
 def main(path):
     arrays: dict[str, Any] = {}
-    for task in (play, fit):
+    for task in (play, learn, fit):
         for count in (1, 2, 4):
             for moment, (state, metrics) in zip(("start", "end"), task(jax.devices()[:count])):
                 for name, leaf in jax.tree.leaves_with_path({"state": state, "metrics": metrics}):

@@ -17,7 +17,6 @@ from sgdbd_jax.errors import UserError
 PATIENCE = 10  # seconds for what is to happen; it does at once
 MOMENT = 0.1  # seconds for what is not to happen
 
-
 TEXTURE = np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8)
 
 
@@ -110,7 +109,7 @@ def test_what_fails_leaves_the_room_free():
 
 
 def test_decoding_the_network_refining_and_encoding_overlap(tmp_path, monkeypatch):
-    """Photo 1 waits in the network for 2 to be decoded, then for 2 to be there to be refined, for 3 to be encoded."""
+    """Photo 1 leaves the network once 2 is decoded, is refined once 2 is in there, and encoded once 3 is."""
     decoded, in_network = threading.Event(), {height: threading.Event() for height in (1, 2, 3)}
 
     def load(path, **options):

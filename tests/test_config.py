@@ -56,6 +56,15 @@ from sgdbd_jax.presets import DEMO, PAPER, PRESETS, RELEASE
             "generator.skips: 'conv4_3' cannot join block 2; conv3_1, conv3_2, conv3_3 can",
         ),
         ({"discriminator.strides": (1, 2)}, "discriminator: channels and strides must be equally many"),
+        (
+            {"discriminator.pool": True, "discriminator.channels": (1, 1), "discriminator.strides": (1, 3)},
+            "discriminator.strides: (1, 3) must be 1 or 2 where they are pools",
+        ),
+        (
+            {"discriminator.pool": True, "discriminator.channels": (1,) * 9, "discriminator.strides": (2,) * 9},
+            "discriminator.strides: (2, 2, 2, 2, 2, 2, 2, 2, 2) pool a crop of 320 to nothing",
+        ),
+        ({"disc_optimiser.trunk": 0.1}, "disc_optimiser.trunk: discriminators have no trunk apart; lower"),
         ({"blurred": "fcsb:6"}, "blurred: 'fcsb:6' must be 'fcsb:1' to 'fcsb:5', 'disc', or a"),
         ({"speed": 3}, "speed: no such config field"),
         ({"generator.depth": 3}, "depth: no such config field"),

@@ -271,14 +271,15 @@ def test_numbers_are_plain_and_can_be_written_as_json():
 
 
 @pytest.mark.parametrize(
-    ("photo", "mask", "found"),
+    ("photo", "masks", "found"),
     [
-        (TEXTURE.astype(np.float32), full(TEXTURE), r"uint8 \[H, W, 3\], here float32"),
-        (TEXTURE[..., 0], full(TEXTURE), r"here uint8 \(200, 300\)"),
-        (TEXTURE[:0], full(TEXTURE)[:0], r"here uint8 \(0, 300, 3\)"),
-        (TEXTURE, full(TEXTURE)[:100], r"size \(200, 300\), here \(100, 300\)"),
+        (TEXTURE.astype(np.float32), [full(TEXTURE)], r"uint8 \[H, W, 3\], here float32"),
+        (TEXTURE[..., 0], [full(TEXTURE)], r"here uint8 \(200, 300\)"),
+        (TEXTURE[:0], [full(TEXTURE)[:0]], r"here uint8 \(0, 300, 3\)"),
+        (TEXTURE, [full(TEXTURE)[:100]], r"size \(200, 300\), here \(100, 300\)"),
+        (TEXTURE, [full(TEXTURE), TEXTURE], r"\[h, w\], here \(200, 300, 3\)"),
     ],
 )
-def test_what_is_no_photo_with_its_mask_is_refused(photo, mask, found):
+def test_what_is_no_photo_with_its_mask_is_refused(photo, masks, found):
     with pytest.raises(ValueError, match=found):
-        measure(photo, mask)
+        measure(photo, *masks)

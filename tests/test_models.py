@@ -68,7 +68,7 @@ def photos(batch: int, height: int, width: int):
         # and FC128 and FC3 on 512 features
         ("paper", "classifier", VGG16_PARAMETERS + (512 * 128 + 128) + (128 * 3 + 3)),
         ("robust", "generator", 16_855_905),
-        ("robust", "discriminator", 4_624_833),
+        ("robust", "discriminator", 3_445_313),
         ("robust", "classifier", 14_780_739),
         ("demo", "generator", 1_119_585),
         ("demo", "discriminator", 290_673),

@@ -32,7 +32,7 @@ def simulated(tmp_path_factory):
 
 
 @pytest.mark.parametrize("count", [2, 4])
-@pytest.mark.parametrize("task", ["play", "fit"])
+@pytest.mark.parametrize("task", ["play", "learn", "fit"])
 def test_many_devices_move_the_state_as_one_does(simulated, task, count):
     """Parameters, BatchNorm statistics and momenta of two steps, to 1e-3 of each array's own move.
 
@@ -51,7 +51,7 @@ def test_many_devices_move_the_state_as_one_does(simulated, task, count):
 
 
 @pytest.mark.parametrize("count", [2, 4])
-@pytest.mark.parametrize("task", ["play", "fit"])
+@pytest.mark.parametrize("task", ["play", "learn", "fit"])
 def test_many_devices_measure_what_one_does(simulated, task, count):
     one, many = simulated[task][1]["end"], simulated[task][count]["end"]
     names = [leaf for leaf in one if leaf.startswith("['metrics']")]

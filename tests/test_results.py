@@ -9,6 +9,7 @@ from PIL import Image
 from tiny_generators import constant_variables, save_generator
 
 from experiments import results, train
+from sgdbd_jax.config import flatten
 from sgdbd_jax.errors import UserError
 
 # In focus of each truth: 24 columns of 32, made 320, and 4 of the ramp between that the enlarging leaves above 0.1.
@@ -38,6 +39,22 @@ def scored(tmp_path, monkeypatch):
         return json.loads((tmp_path / "out" / "results.json").read_text())
 
     return call
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The arguments of every training, of which each is over at once and leaves its files."""
+    calls = []
+
+    def fake(argv):
+        calls.append(argv)
+        options, config = train.parse(argv)
+        save_generator(options.workdir / "generator.safetensors", constant_variables(0.5))
+        (options.workdir / "config.json").write_text(json.dumps(flatten(config)))
+        return 0
+
+    monkeypatch.setattr(train, "main", fake)
+    return calls
 
 
 def by_key(result):
@@ -70,38 +87,36 @@ def test_runs_of_several_seeds_are_a_mean_and_a_spread(scored, tmp_path, capsys)
     assert ", 2 seeds | own size | " in line and " / 0.500 ± 0.18" in line
 
 
-def test_what_is_asked_for_is_trained_unless_it_is_there(scored, tmp_path, monkeypatch):
-    calls = []
-
-    def fake(argv):
-        calls.append(argv)
-        workdir = tmp_path / argv[argv.index("--workdir") + 1]
-        save_generator(workdir / "generator.safetensors", constant_variables(0.5))
-        return 0
-
-    monkeypatch.setattr(train, "main", fake)
+def test_what_is_asked_for_is_trained_unless_it_is_there(scored, trained, tmp_path):
     arguments = ("--train", "warm,supervised", "--seeds", "0,3", "--source", "photos", "--clear", "sharp")
     scored(*arguments)
-    assert len(calls) == 4
-    warm, supervised = calls[1], calls[2]
+    assert len(trained) == 4
+    warm, supervised = trained[1], trained[2]
     assert warm[:4] == ["--preset", "robust", "--seed", "3"] and warm[-4:] == ["--steps", "0", "--taught_steps", "0"]
     assert "--masks" not in warm and supervised[supervised.index("--masks") + 1] == str(tmp_path / "masks")
     assert warm[warm.index("--source") + 1] == "photos"
     scored(*arguments)
-    assert len(calls) == 4
+    assert len(trained) == 4
 
 
-def test_a_row_that_starts_from_another_has_that_trained_first(scored, tmp_path, monkeypatch):
-    calls = []
+def test_a_row_that_was_trained_by_another_recipe_is_refused(scored, trained, tmp_path):
+    arguments = ("--train", "warm", "--source", "photos", "--clear", "sharp")
+    scored(*arguments)
+    path = tmp_path / "runs" / "warm" / "0" / "config.json"
+    before = json.loads(path.read_text())
+    path.write_text(json.dumps(before | {"source": "moved"}))  # a place tells nothing
+    scored(*arguments)
+    path.write_text(json.dumps(before | {"warm_steps": 7}))
+    with pytest.raises(UserError, match=r"another training than this row's \(warm_steps 7, not 800\)"):
+        scored(*arguments)
+    path.write_text("{")
+    with pytest.raises(UserError, match=r"config\.json: not the config of a training of today"):
+        scored(*arguments)
 
-    def fake(argv):
-        calls.append(argv)
-        save_generator(Path(argv[argv.index("--workdir") + 1]) / "generator.safetensors", constant_variables(0.5))
-        return 0
 
-    monkeypatch.setattr(train, "main", fake)
+def test_a_row_that_starts_from_another_has_that_trained_first(scored, trained):
     scored("--train", "warm_game", "--seeds", "3", "--source", "photos", "--clear", "sharp")
-    first, second = calls
+    first, second = trained
     runs = Path(first[first.index("--workdir") + 1]).parents[1]
     assert first[first.index("--workdir") + 1] == str(runs / "warm" / "3")
     assert second[second.index("--generator_weights") + 1] == str(runs / "warm" / "3" / "generator.safetensors")
@@ -111,7 +126,8 @@ def test_a_row_that_starts_from_another_has_that_trained_first(scored, tmp_path,
 @pytest.mark.parametrize("name", results.ROWS)
 def test_every_row_is_a_command_that_training_takes(name):
     row = results.ROWS[name]
-    _, config = train.parse(["--preset", "robust", "--source", "a", "--clear", "b", *row.options.split()])
+    start = ["--warm_steps", "0", "--generator_weights", "c"] if row.after else []
+    _, config = train.parse(["--preset", "robust", "--source", "a", "--clear", "b", *start, *row.options.split()])
     assert config.supervised == row.needs_masks  # no other row may see a mask
 
 

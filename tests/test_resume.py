@@ -35,7 +35,7 @@ def start(tmp_path_factory):
     def start(workdir):
         with (workdir / "stderr.txt").open("w") as errors:
             process = subprocess.Popen(
-                [sys.executable, "-m", "experiments.train", *arguments(workdir, disc_warm_steps=4)],
+                [sys.executable, "-m", "experiments.train", *arguments(workdir, disc_warm_steps=6)],
                 cwd=Path(__file__).parents[1],
                 env=environment,
                 stdout=subprocess.DEVNULL,
@@ -84,14 +84,14 @@ def assert_ends_like(undisturbed, start, workdir):
 
 def test_every_step_is_logged_once(undisturbed):
     steps = [(row["stage"], row["step"]) for row in read_log(undisturbed)]
-    wanted = {"warm": STEPS["warm"], "classifier": STEPS["classifier"], "discriminators": 4, "game": STEPS["game"]}
+    wanted = {"warm": STEPS["warm"], "classifier": STEPS["classifier"], "discriminators": 6, "game": STEPS["game"]}
     assert steps == [(stage, step) for stage, count in wanted.items() for step in range(1, count + 1)]
 
 
 def test_a_run_killed_again_and_again_ends_bit_for_bit_where_an_undisturbed_one_does(undisturbed, start, tmp_path):
     moments = [
         reached(tmp_path, "classifier", 6),  # its last checkpoint is of step 4
-        reached(tmp_path, "discriminators", 2),
+        reached(tmp_path, "discriminators", 5),  # likewise
         (tmp_path / "checkpoints" / "game" / "8").exists,  # and no time for anything more
         reached(tmp_path, "game", 15),
     ]

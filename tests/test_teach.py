@@ -49,7 +49,9 @@ def test_it_follows_the_warm_start_where_there_is_no_game(taught):
 
 
 def test_it_follows_given_weights_where_nothing_else_comes_before(taught, tmp_path):
-    assert command(tmp_path, generator_weights=taught / "generator.safetensors", warm_steps=0) == 0
+    """Nothing then begins at a VGG16, and none is asked for."""
+    start = {"generator_weights": taught / "generator.safetensors", "warm_steps": 0, "vgg16": tmp_path / "none"}
+    assert command(tmp_path, **start) == 0
     assert {row["stage"] for row in read_log(tmp_path)} == {"taught"}
     assert targets(tmp_path)
 

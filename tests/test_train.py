@@ -24,6 +24,7 @@ from sgdbd_jax.detector import Detector
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.presets import DEMO, PAPER, PRESETS
 from sgdbd_jax.training.log import read_log
+from sgdbd_jax.training.loop import run_stage
 from sgdbd_jax.training.state import Networks, init_net, make_optimiser
 from sgdbd_jax.validation import score_detector
 from sgdbd_jax.weights import load_weights, save_weights
@@ -208,6 +209,12 @@ def test_a_missing_vgg16_file_is_refused_with_three_ways_on(refused, tmp_path):
     assert line.startswith(f"{tmp_path / 'none.safetensors'}: no VGG16 weights")
     for way in ("python -m experiments.port_vgg16 --source torchvision", "--vgg16 FILE", "--vgg16 random"):
         assert way in line
+
+
+def test_a_game_from_given_weights_wants_a_vgg16_only_for_what_begins_there(refused, demo, tmp_path):
+    start = {"generator_weights": demo / "generator.safetensors", "warm_steps": 0, "vgg16": tmp_path / "none"}
+    for number, asks in enumerate(({"bilateral_weight": 1}, {"bilateral_weight": 0, "discriminator__trunk": "vgg16"})):
+        assert "no VGG16 weights" in refused(tmp_path / str(number), **start, **asks)
 
 
 def test_random_initialisation_comes_only_by_asking():
@@ -437,6 +444,52 @@ def test_weights_of_another_kind_or_config_are_no_start(refused, demo, tmp_path)
     assert line.startswith(f"generator.input.mean: {generator} asks for (0.5, 0.5, 0.5)")
     missing = tmp_path / "missing"
     assert refused(tmp_path / "d", generator_weights=missing) == f"{missing}: no such weight file"
+
+
+def test_a_run_goes_on_from_the_same_given_weights_wherever_they_lie(refused, demo, tmp_path, capsys):
+    given = shutil.copy(demo / "generator.safetensors", tmp_path / "given.safetensors")
+    changes = {"generator_weights": given, "warm_steps": 0, "steps": 1, "bilateral_weight": 0}
+    assert main(arguments(tmp_path / "run", **changes)) == 0
+    moved = Path(given).rename(tmp_path / "moved.safetensors")
+    assert main(arguments(tmp_path / "run", **changes | {"generator_weights": moved})) == 0
+    tree, metadata = load_weights(moved)
+    save_weights(moved, jax.tree.map(lambda leaf: leaf + 1, tree), metadata)
+    capsys.readouterr()
+    line = refused(tmp_path / "run", **changes | {"generator_weights": moved})
+    assert line.startswith(f"{tmp_path / 'run'}: holds a run of another config (given generator was '")
+
+
+def test_discriminators_that_the_vgg16_does_not_fit_are_refused_before_the_warm_start(
+    refused, demo, tmp_path, monkeypatch
+):
+    tree, _ = load_weights(demo / "generator.safetensors")
+    monkeypatch.setattr("experiments.train._trunk", lambda config: (config, tree["params"]["trunk"]))
+    channels = {"discriminator__trunk": "vgg16", "discriminator__channels": (7, 7), "discriminator__strides": (1, 2)}
+    line = refused(tmp_path, bilateral_weight=0, warm_steps=2, discriminator__width=1.0, **channels)
+    assert line.startswith("vgg16, which needs networks of its own widths: ") and "instead of (7,)" in line
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_the_game_begins_with_what_the_discriminators_learned_and_at_step_0(compiled, tmp_path, monkeypatch):
+    seen = {}
+
+    def spy(run, stage, state, *rest):
+        begun = jax.tree.map(np.array, state)
+        ended = run_stage(run, stage, state, *rest)
+        seen[stage.name] = begun, jax.tree.map(np.array, ended)
+        return ended
+
+    monkeypatch.setattr("sgdbd_jax.training.run.run_stage", spy)
+    assert main(arguments(tmp_path, warm_steps=0, disc_warm_steps=2, steps=1, bilateral_weight=0, average=0)) == 0
+    (before, learned), (begun, _) = seen["discriminators"], seen["game"]
+    assert (learned.step, begun.step) == (2, 0)
+    for name in ("disc_clear", "disc_blur"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(begun, name), getattr(learned, name))
+        moved = jax.tree.map(
+            lambda a, b: np.abs(a - b).max(), getattr(before, name).params, getattr(begun, name).params
+        )
+        assert min(jax.tree.leaves(moved["logit"])) > 0
+    jax.tree.map(np.testing.assert_array_equal, before.generator, begun.generator)
 
 
 def test_supervised_training_needs_no_classifier_and_no_discriminators(compiled, tmp_path):

@@ -209,20 +209,20 @@ def _f_measure(metrics: Any) -> float:
     return metrics.get("f_measure", -1.0)
 
 
-def claim_workdir(workdir: Path, config: Config, photos: Mapping[str, str] | None = None) -> None:
+def claim_workdir(workdir: Path, config: Config, inputs: Mapping[str, str] | None = None) -> None:
     """Binds a work folder to a run: writes `config.json` in a fresh one, compares it in a used one.
 
     Args:
         workdir: the folder.
         config: all but its `FREE_FIELDS` must stay.
-        photos: what tells the sets of photos from others, by name.
+        inputs: what tells its photos, and the weights that it was given, from others, by name.
 
     Raises:
-        UserError: the folder holds a run of another config or of other photos (all that differs is listed), or cannot
+        UserError: the folder holds a run of another config or of other inputs (all that differs is listed), or cannot
             be written.
     """
     path = workdir / "config.json"
-    now = json.loads(json.dumps({**flatten(config), **(photos or {})}))
+    now = json.loads(json.dumps({**flatten(config), **(inputs or {})}))
     # What learns from its own masks learns from those that the game, as long as it was, has led to.
     free = FREE_FIELDS - {"steps"} if config.taught_steps else FREE_FIELDS
     if path.exists():

@@ -72,9 +72,7 @@ def fit_generator(
     """Trains the generator alone by cross-entropy on the masks of the stage's rows; from `start`, where it is given."""
     config = run.config
     key = jax.random.fold_in(jax.random.key(config.seed), 0)
-    net = init_net(run.networks.generator, optimiser, key, config.crop, run.trunk)
-    if start is not None:
-        net = NetState(start["params"], start["batch_stats"], optimiser.init(start["params"]))
+    net = init_net(run.networks.generator, optimiser, key, config.crop, run.trunk, start)
     net = net.averaged() if config.average else net
     fit = make_fit_step(run.networks.generator, optimiser, mask_loss, run.axis, decay=config.average)
     step = parallelize(fit, run.devices)

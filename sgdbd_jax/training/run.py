@@ -1,4 +1,4 @@
-"""A whole run: pretrain the classifier, warm the generator if asked to, play the game, deliver."""
+"""A whole run: the classifier, the generator on pastes, the game, its own masks, as far as asked for; deliver."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from sgdbd_jax import pictures
 from sgdbd_jax.config import Config, to_dict
 from sgdbd_jax.data.batches import RowMakers
 from sgdbd_jax.data.training_sets import Photos, fingerprints
+from sgdbd_jax.download import file_sha256
 from sgdbd_jax.training.checkpoint import Checkpoints, claim_workdir
 from sgdbd_jax.training.log import read_log
 from sgdbd_jax.training.loop import Reporter, Stage, generator_of, run_stage
 from sgdbd_jax.training.parallel import axis_name, check_batch, parallelize
 from sgdbd_jax.training.pretrain import fit_generator, given_generator, pretrain_classifier
 from sgdbd_jax.training.samples import prediction, sample_picture, score_generator
-from sgdbd_jax.training.state import FitState, NetState, Networks, TrainState, init_game, make_optimiser
+from sgdbd_jax.training.state import FitState, Networks, TrainState, init_game, make_optimiser
 from sgdbd_jax.training.step import make_disc_step, make_game_step
 from sgdbd_jax.training.teach import make_targets
 from sgdbd_jax.weights import halve, save_weights, write_atomically
@@ -73,8 +74,10 @@ def train(run: Run) -> Path:
     warms = not config.supervised and (config.warm_steps or config.taught_steps)
     for name in ("batch", "classifier_batch") + (("warm_batch",) if warms else ()):
         check_batch(getattr(config, name), run.devices, name=name)
-    claim_workdir(run.workdir, config, fingerprints(run.photos.training))
     start = given_generator(run)  # the generator so far
+    if config.steps and not config.supervised:  # what the game refuses, it refuses before other stages
+        init_game(config, run.networks, run.trunk, start)
+    claim_workdir(run.workdir, config, fingerprints(run.photos.training) | _digests_of_given(config))
     if config.supervised:
         stage = Stage("supervised", rows.supervised, GAME_STREAM, config.steps, config.batch)
         return _deliver(run, stage, fit_generator(run, stage, make_optimiser(config.generator_optimiser), start))
@@ -96,6 +99,12 @@ def train(run: Run) -> Path:
     return _deliver(run, stage, state)
 
 
+def _digests_of_given(config: Config) -> dict[str, str]:
+    """What tells the files of weights that a run starts from, by name."""
+    given = {"generator": config.generator_weights, "classifier": config.classifier_weights}
+    return {f"given {name}": file_sha256(path)[:12] for name, path in given.items() if path and Path(path).is_file()}
+
+
 def _done(run: Run, stage: str) -> int:
     """Steps of a stage that have a checkpoint."""
     checkpoints = Checkpoints(run.workdir / "checkpoints" / stage, keep=run.config.keep)
@@ -114,10 +123,7 @@ def _play(run: Run, stage: Stage, start: dict[str, Any] | None) -> TrainState:
     """The game, from a generator where there is one."""
     config = run.config
     classifier = pretrain_classifier(run) if config.bilateral_weight else {}
-    state = init_game(config, run.networks, run.trunk)
-    if start is not None:
-        fresh = make_optimiser(config.generator_optimiser).init(start["params"])
-        state = state.replace(generator=NetState(start["params"], start["batch_stats"], fresh))
+    state = init_game(config, run.networks, run.trunk, start)
     if config.disc_warm_steps:
         stage_of_discs = Stage(
             "discriminators",

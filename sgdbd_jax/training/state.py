@@ -93,7 +93,12 @@ def _in_trunk(params: Tree) -> Tree:
 
 
 def init_net(
-    network: nn.Module, optimiser: optax.GradientTransformation, key: jax.Array, size: int, trunk: Tree | None = None
+    network: nn.Module,
+    optimiser: optax.GradientTransformation,
+    key: jax.Array,
+    size: int,
+    trunk: Tree | None = None,
+    start: Tree | None = None,
 ) -> NetState:
     """A network's first state.
 
@@ -104,10 +109,13 @@ def init_net(
         size: side in pixels of the photos it will see.
         trunk: `{layer: {"kernel", "bias"}}` of a VGG16, put in the place of the random trunk (or, of a discriminator,
             of as many convolutions as it has); `None` keeps it random.
+        start: `params` and `batch_stats` to start from instead of all that.
 
     Raises:
         UserError: the trunk's shapes are not the network's.
     """
+    if start is not None:
+        return NetState(start["params"], start["batch_stats"], optimiser.init(start["params"]))
     variables = _first_variables(network, key, size)
     params = dict(variables["params"])
     if trunk is not None:
@@ -127,8 +135,8 @@ def _first_variables(network: nn.Module, key: jax.Array, size: int) -> Tree:
     return network.init(key, jnp.zeros((1, size, size, 3)), train=False)
 
 
-def init_game(config: Config, networks: Networks, trunk: Tree | None = None) -> TrainState:
-    """The game's first state, a function of `config.seed` alone (and of the VGG16 `trunk`, if any)."""
+def init_game(config: Config, networks: Networks, trunk: Tree | None = None, start: Tree | None = None) -> TrainState:
+    """The game's first state, a function of `config.seed` alone (and of the VGG16 `trunk` and G's `start`, if any)."""
     key = jax.random.key(config.seed)
     disc_optimiser = make_optimiser(config.disc_optimiser)
     disc_trunk = trunk if config.discriminator.trunk == "vgg16" else None
@@ -144,6 +152,7 @@ def init_game(config: Config, networks: Networks, trunk: Tree | None = None) -> 
             jax.random.fold_in(key, 0),
             config.crop,
             trunk,
+            start,
         ),
         disc_clear=discs[0],
         disc_blur=discs[1],
