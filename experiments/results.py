@@ -47,6 +47,7 @@ class Row:
 
 
 RATES = "--generator_optimiser.learning_rate 5e-4 --generator_optimiser.momentum 0.9 --generator_optimiser.trunk 0.2"
+GAME = "--steps 75 --taught_steps 0"
 # The release's discriminators, which begin at random and norm real and fake batches apart.
 RELEASED = (
     "--discriminator.channels (64,64,128,128,256,512,512) --discriminator.strides (1,2,1,2,1,1,2)"
@@ -59,12 +60,15 @@ ROWS = {
         "--warm_steps 0 --steps 200 --taught_steps 0 --paste_weight 0 --bilateral_weight 1"
         " --classifier_steps 150 --classifier_batch 8",
     ),
-    "warm": Row("pastes alone, whose mask is known", "--steps 0 --taught_steps 0"),
-    "warm_game": Row("pastes, then the game", "--taught_steps 0", after="warm"),
-    "warm_control": Row("the same, less what the discriminators say", "--taught_steps 0 --eta 0", after="warm"),
-    "warm_released": Row("the game with the release's discriminators", f"--taught_steps 0 {RELEASED}", after="warm"),
-    "warm_taught": Row("pastes, then its own masks", "--steps 0", after="warm"),
-    "robust": Row("pastes, the game, then its own masks: preset `robust`"),
+    "warm": Row("pastes alone, whose mask is known", "--taught_steps 0"),
+    "warm_game": Row("pastes, then the game", GAME, after="warm"),
+    "warm_control": Row("the same, less what the discriminators say", f"{GAME} --eta 0", after="warm"),
+    "warm_released": Row("the game with the release's discriminators", f"{GAME} {RELEASED}", after="warm"),
+    "robust": Row("pastes, then its own masks: preset `robust`"),
+    "game_taught": Row("pastes, the game, then its own masks", after="warm_game"),
+    "again": Row(
+        "then its own masks again, on larger crops", "--taught_steps 400 --crop 272 --warm_batch 4", after="game_taught"
+    ),
     "supervised": Row(
         "Ours(S): the same generator trained on masks", f"--supervised --steps 1300 --batch 8 {RATES}", needs_masks=True
     ),

@@ -24,7 +24,7 @@ HELP = {
     "demo": "small networks, scenes made here; minutes on 2 cores",
     "paper": "the paper's networks, Adam, ImageNet VGG16",
     "release": "the authors' program: BatchNorm, SGD, random start, mask terms",
-    "robust": "for real photos: pastes, the game, then its own masks; the shipped weights are its kind",
+    "robust": "what made the shipped weights: pastes, then its own masks; --steps 75 plays the game between",
 }
 
 
@@ -239,8 +239,8 @@ class Bar:
                 bar._open(name, done, steps, "step")
 
             def step(self, metrics: dict[str, float] | None) -> None:
-                shown = ("loss", "accuracy", "disc_clear_accuracy", "disc_blur_accuracy", "coverage", "mask_entropy")
-                shown += ("validation_f_measure",)
+                discs = ("disc_clear_accuracy", "disc_blur_accuracy")
+                shown = ("loss", "accuracy", *discs, "coverage", "mask_entropy", "validation_f_measure")
                 bar._bar.update()
                 if metrics:
                     known = bar._known = {**bar._known, **{key: metrics[key] for key in shown if key in metrics}}

@@ -49,7 +49,7 @@ class Discriminator(nn.Module):
 def _layer_norm(index: int, x: jax.Array) -> jax.Array:
     """LayerNorm of each photo's whole activation, then leaky ReLU.
 
-    BatchNorm, on a batch that is all real or all fake, takes away what tells the two apart: how strong the responses to
-    fine detail are. This keeps how they compare with the others of the photo.
+    BatchNorm, on a batch that is all real or all fake, gives every response the strength it has in the other kind of
+    batch. This keeps how strong the responses to fine detail are beside the others of the photo.
     """
     return leaky_relu(nn.GroupNorm(num_groups=1, epsilon=NORM_EPSILON, name=f"conv{index}_norm")(x))

@@ -1,4 +1,4 @@
-"""The two trainings that may come before the game: the classifier's, and the generator's warm start."""
+"""What is trained alone: the classifier before the game, the generator by cross-entropy on masks; what is given."""
 
 from __future__ import annotations
 
