@@ -154,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.results",
         description="Score the shipped weights and the trainings they are compared with.",
-        epilog="rows:\n" + "\n".join(f"  {name:11} {row.says}" for name, row in ROWS.items()),
+        epilog="rows:\n" + "\n".join(f"  {name:13} {row.says}" for name, row in ROWS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--images", required=True, type=Path, metavar="DIR", help="photos to score on")
