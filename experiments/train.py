@@ -38,9 +38,13 @@ def main(argv: list[str] | None = None) -> int:
 
     from sgdbd_jax.data.training_sets import load_photos
     from sgdbd_jax.training.loop import Stopped
+    from sgdbd_jax.training.pretrain import load_given
     from sgdbd_jax.training.run import Run, train
 
     config, trunk = _trunk(config)
+    for kind in ("generator", "classifier"):  # refused before photos are read
+        if path := getattr(config, f"{kind}_weights"):
+            load_given(path, kind, getattr(config, kind))
     bar = Bar()
     signals: list[int] = []
     try:

@@ -19,8 +19,10 @@ from tiny_runs import SIZE, STEPS, arguments
 from experiments import command
 from experiments.train import main, parse
 from sgdbd_jax.config import flatten
+from sgdbd_jax.data import training_sets
 from sgdbd_jax.data.training_sets import load_photos
 from sgdbd_jax.detector import Detector
+from sgdbd_jax.download import file_sha256
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.presets import DEMO, PAPER, PRESETS
 from sgdbd_jax.training.log import read_log
@@ -421,8 +423,9 @@ def test_training_goes_on_from_given_weights(demo, tmp_path):
     rates = {"generator_optimiser__learning_rate": 1e-12, "average": 0}
     changes = {"generator_weights": given, "warm_steps": 0, "steps": 1, "bilateral_weight": 0}
     assert main(arguments(tmp_path, **changes, **rates)) == 0
-    (before, _), (after, _) = (load_weights(path) for path in (given, tmp_path / "generator.safetensors"))
+    (before, _), (after, metadata) = (load_weights(path) for path in (given, tmp_path / "generator.safetensors"))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, atol=1e-9), before["params"], after["params"])
+    assert metadata["given generator"] == file_sha256(given)[:12]
 
 
 def test_given_weights_bring_their_own_input_normalisation(demo, tmp_path):
@@ -435,7 +438,8 @@ def test_given_weights_bring_their_own_input_normalisation(demo, tmp_path):
     assert found["config"]["input"] == {"mean": [0.25] * 3, "std": [0.5] * 3}
 
 
-def test_weights_of_another_kind_or_config_are_no_start(refused, demo, tmp_path):
+def test_weights_of_another_kind_or_config_are_no_start(refused, demo, tmp_path, monkeypatch):
+    monkeypatch.setattr(training_sets, "load_photos", None)  # refused before photos are read
     classifier, generator = demo / "classifier.safetensors", demo / "generator.safetensors"
     assert refused(generator_weights=classifier).startswith(f"{classifier}: holds weights of kind 'classifier'")
     line = refused(tmp_path / "b", generator_weights=generator, generator__align_corners=True)

@@ -93,8 +93,8 @@ def given_generator(run: Run) -> dict[str, Any] | None:
     return {"batch_stats": {}} | _read(Path(config.generator_weights), "generator", config.generator, net)
 
 
-def _read(path: Path, kind: str, config: Any, net: NetState) -> dict[str, Any]:
-    """A network's variables from its file, on the device.
+def load_given(path: str | Path, kind: str, config: Any) -> dict[str, Any]:
+    """A network's variables as its file holds them.
 
     Raises:
         UserError: the file is not that of a network of this kind and config.
@@ -106,8 +106,14 @@ def _read(path: Path, kind: str, config: Any, net: NetState) -> dict[str, Any]:
     changed = [f"{name} is {before[name]!r} there, {now[name]!r} here" for name in now if before[name] != now[name]]
     if changed:
         raise UserError(f"{path}: a {kind} of another config than this run's ({'; '.join(changed)})")
+    return loaded
+
+
+def _read(path: Path, kind: str, config: Any, net: NetState) -> dict[str, Any]:
+    """The same on the device, each of the shape that the network asks for."""
     expected = {name: tree for name, tree in net.variables.items() if tree}
-    return jax.tree.map(jnp.asarray, merge(expected, loaded, where=str(path)))  # once, not each step
+    loaded = merge(expected, load_given(path, kind, config), where=str(path))
+    return jax.tree.map(jnp.asarray, loaded)  # once, not each step
 
 
 def _held_out_accuracy(run: Run, variables: Any) -> float:

@@ -159,7 +159,8 @@ def _deliver(run: Run, stage: Stage, state: TrainState | FitState) -> Path:
     work_size, refinement = prediction(config)
     asked = {"work_size": work_size} | ({"refinement": asdict(refinement)} if refinement else {})
     metadata = {"kind": "generator", "config": to_dict(config.generator), "prediction": asked, "seed": config.seed}
-    save_weights(path, halve(variables) if config.half else variables, metadata | {"stage": stage.name, "step": step})
+    metadata |= {"stage": stage.name, "step": step} | _digests_of_given(config)
+    save_weights(path, halve(variables) if config.half else variables, metadata)
     write_atomically(run.workdir / "samples.png", sample_picture(run, net))
     write_atomically(run.workdir / "learning_curve.png", pictures.learning_curve(_log(run)))
     scored_on = run.photos.held_out or run.photos.validation
