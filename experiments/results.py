@@ -54,12 +54,14 @@ RELEASED = (
     " --discriminator.trunk random --discriminator.norm batch --discriminator.pool false --disc_warm_steps 0"
     " --disc_optimiser.learning_rate 4e-4"
 )
+ALONE = (
+    "--warm_steps 0 --steps 200 --taught_steps 0 --paste_weight 0 --bilateral_weight 1"
+    " --classifier_steps 150 --classifier_batch 8"
+)
 ROWS = {
-    "game": Row(
-        "the game alone: its bilateral loss, no pastes but for its discriminators",
-        "--warm_steps 0 --steps 200 --taught_steps 0 --paste_weight 0 --bilateral_weight 1"
-        " --classifier_steps 150 --classifier_batch 8",
-    ),
+    "game": Row("the game alone: its bilateral loss, no pastes but for its discriminators", ALONE),
+    "game_control": Row("the same, less what the discriminators say", f"{ALONE} --eta 0 --disc_warm_steps 0"),
+    "game_plain": Row("the game alone, less its bilateral loss", f"{ALONE} --bilateral_weight 0"),
     "warm": Row("pastes alone, whose mask is known", "--taught_steps 0"),
     "warm_game": Row("pastes, then the game", GAME, after="warm"),
     "warm_control": Row("the same, less what the discriminators say", f"{GAME} --eta 0", after="warm"),
@@ -70,7 +72,7 @@ ROWS = {
         "then its own masks again, on larger crops", "--taught_steps 400 --crop 272 --warm_batch 4", after="game_taught"
     ),
     "supervised": Row(
-        "Ours(S): the same generator trained on masks", f"--supervised --steps 1300 --batch 8 {RATES}", needs_masks=True
+        "Ours(S): the same generator trained on masks", f"--supervised --steps 800 --batch 8 {RATES}", needs_masks=True
     ),
 }
 SHIPPED = "the shipped weights"
@@ -154,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.results",
         description="Score the shipped weights and the trainings they are compared with.",
-        epilog="rows:\n" + "\n".join(f"  {name:13} {row.says}" for name, row in ROWS.items()),
+        epilog="rows:\n" + "\n".join(f"  {name:14} {row.says}" for name, row in ROWS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--images", required=True, type=Path, metavar="DIR", help="photos to score on")

@@ -79,7 +79,7 @@ ROBUST = Config(
     generator_optimiser=OptimiserConfig(learning_rate=1e-4, momentum=0.5),
     disc_optimiser=OptimiserConfig(learning_rate=1e-4, momentum=0.5),
 )
-# Small networks on scenes made here: `python -m experiments.train`; 3 to 5 minutes on 2 cores; F 0.81 to 0.85, MAE 0.13
+# Small networks on scenes made here: `python -m experiments.train`; 3 to 5 minutes on 2 cores; F 0.81 to 0.86, MAE 0.11
 # to 0.15 on held-out scenes (protocol paper, three seeds; an empty mask scores 0.35, 0.30).
 DEMO = Config(
     data="scenes",

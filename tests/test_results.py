@@ -74,7 +74,7 @@ def test_the_shipped_weights_and_the_constant_masks_are_scored_at_both_sizes(sco
     assert (result["protocol"], result["images"]) == ("paper", 3)
     out, err = capsys.readouterr()
     assert "| the shipped weights | 320x320 | " in out and "| a mask of zeros | |" in out
-    assert f"not trained: {', '.join(results.ROWS)}; --train game,warm," in err
+    assert f"not trained: {', '.join(results.ROWS)}; --train {','.join(results.ROWS)}\n" in err
 
 
 def test_runs_of_several_seeds_are_a_mean_and_a_spread(scored, tmp_path, capsys):
@@ -161,5 +161,5 @@ def test_a_damaged_run_costs_the_others_nothing(scored, tmp_path, capsys):
 
 
 def test_a_row_that_there_is_not_is_refused(scored):
-    with pytest.raises(UserError, match="train: cold: no such row; there are game, warm, "):
+    with pytest.raises(UserError, match="train: cold: no such row; there are game, game_control, "):
         scored("--train", "cold")
