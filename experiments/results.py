@@ -59,17 +59,19 @@ ALONE = (
     " --classifier_steps 150 --classifier_batch 8"
 )
 ROWS = {
-    "game": Row("the game alone: its bilateral loss, no pastes but for its discriminators", ALONE),
-    "game_control": Row("the same, less what the discriminators say", f"{ALONE} --eta 0 --disc_warm_steps 0"),
+    "game": Row("the game alone: no pastes for the generator", ALONE),
+    "game_control": Row("the game alone, less what its discriminators say", f"{ALONE} --eta 0 --disc_warm_steps 0"),
     "game_plain": Row("the game alone, less its bilateral loss", f"{ALONE} --bilateral_weight 0"),
     "warm": Row("pastes alone, whose mask is known", "--taught_steps 0"),
     "warm_game": Row("pastes, then the game", GAME, after="warm"),
-    "warm_control": Row("the same, less what the discriminators say", f"{GAME} --eta 0", after="warm"),
-    "warm_released": Row("the game with the release's discriminators", f"{GAME} {RELEASED}", after="warm"),
+    "warm_control": Row("pastes, then the game, less what its discriminators say", f"{GAME} --eta 0", after="warm"),
+    "warm_released": Row("pastes, then the game with the release's discriminators", f"{GAME} {RELEASED}", after="warm"),
     "robust": Row("pastes, then its own masks: preset `robust`"),
     "game_taught": Row("pastes, the game, then its own masks", after="warm_game"),
     "again": Row(
-        "then its own masks again, on larger crops", "--taught_steps 400 --crop 272 --warm_batch 4", after="game_taught"
+        "pastes, the game, its own masks, these again on larger crops",
+        "--taught_steps 400 --crop 272 --warm_batch 4",
+        after="game_taught",
     ),
     "supervised": Row(
         "Ours(S): the same generator trained on masks", f"--supervised --steps 800 --batch 8 {RATES}", needs_masks=True

@@ -42,9 +42,8 @@ def main(argv: list[str] | None = None) -> int:
     from sgdbd_jax.training.run import Run, train
 
     config, trunk = _trunk(config)
-    for kind in ("generator", "classifier"):  # refused before photos are read
-        if path := getattr(config, f"{kind}_weights"):
-            load_given(path, kind, getattr(config, kind))
+    if config.generator_weights:  # refused before photos are read
+        load_given(config.generator_weights, "generator", config.generator)
     bar = Bar()
     signals: list[int] = []
     try:

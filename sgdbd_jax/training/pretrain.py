@@ -94,7 +94,7 @@ def given_generator(run: Run) -> dict[str, Any] | None:
 
 
 def load_given(path: str | Path, kind: str, config: Any) -> dict[str, Any]:
-    """A network's variables as its file holds them.
+    """A network's variables as its file holds them, their shapes not looked at.
 
     Raises:
         UserError: the file is not that of a network of this kind and config.

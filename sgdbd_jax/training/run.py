@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,14 +77,16 @@ def train(run: Run) -> Path:
     start = given_generator(run)  # the generator so far
     if config.steps and not config.supervised:  # what the game refuses, it refuses before other stages
         init_game(config, run.networks, run.trunk, start)
-    claim_workdir(run.workdir, config, fingerprints(run.photos.training) | _digests_of_given(config))
+    given = _digests_of_given(config)
+    claim_workdir(run.workdir, config, fingerprints(run.photos.training) | given)
     if config.supervised:
         stage = Stage("supervised", rows.supervised, GAME_STREAM, config.steps, config.batch)
-        return _deliver(run, stage, fit_generator(run, stage, make_optimiser(config.generator_optimiser), start))
+        state: Any = fit_generator(run, stage, make_optimiser(config.generator_optimiser), start)
+        return _deliver(run, stage, state, given)
 
     if config.warm_steps:
         stage = Stage("warm", rows.warm, WARM_STREAM, config.warm_steps, config.warm_batch)
-        state: Any = fit_generator(run, stage, make_optimiser(config.warm_optimiser, stage.steps), start)
+        state = fit_generator(run, stage, make_optimiser(config.warm_optimiser, stage.steps), start)
         start = state.net.predicting
     if config.steps:
         stage = Stage("game", rows.game, GAME_STREAM, config.steps, config.batch)
@@ -96,7 +98,7 @@ def train(run: Run) -> Path:
         row = functools.partial(rows.taught, targets=() if done else make_targets(run, start))
         stage = Stage("taught", row, TAUGHT_STREAM, config.taught_steps, config.warm_batch)
         state = fit_generator(run, stage, make_optimiser(config.warm_optimiser, stage.steps), start)
-    return _deliver(run, stage, state)
+    return _deliver(run, stage, state, given)
 
 
 def _digests_of_given(config: Config) -> dict[str, str]:
@@ -142,7 +144,7 @@ def _play(run: Run, stage: Stage, start: dict[str, Any] | None) -> TrainState:
     return run_stage(run, stage, state, step, classifier)
 
 
-def _deliver(run: Run, stage: Stage, state: TrainState | FitState) -> Path:
+def _deliver(run: Run, stage: Stage, state: TrainState | FitState, given: Mapping[str, str]) -> Path:
     """Writes `generator.safetensors`, two pictures, and `result.json` where there is something to score on."""
     config, step = run.config, stage.steps
     checkpoints = Checkpoints(run.workdir / "checkpoints" / stage.name, keep=config.keep)
@@ -159,7 +161,8 @@ def _deliver(run: Run, stage: Stage, state: TrainState | FitState) -> Path:
     work_size, refinement = prediction(config)
     asked = {"work_size": work_size} | ({"refinement": asdict(refinement)} if refinement else {})
     metadata = {"kind": "generator", "config": to_dict(config.generator), "prediction": asked, "seed": config.seed}
-    metadata |= {"stage": stage.name, "step": step} | _digests_of_given(config)
+    metadata |= {"stage": stage.name, "step": step}
+    metadata |= {name: digest for name, digest in given.items() if name == "given generator"}
     save_weights(path, halve(variables) if config.half else variables, metadata)
     write_atomically(run.workdir / "samples.png", sample_picture(run, net))
     write_atomically(run.workdir / "learning_curve.png", pictures.learning_curve(_log(run)))
