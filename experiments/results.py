@@ -5,12 +5,15 @@
 
 scores the shipped weights, and every run of `ROWS` that is in `--runs`, on photos whose masks are known (protocol
 `paper`), and writes `results.md` and `results.json`. With `--train` it first trains those that are not there: an hour
-or so each on 2 cores; stopped, the same command goes on. The photos scored must not be those of `--source_names`.
+or so each on 2 cores. Stopped, the same command goes on: the scores of a weight file are kept in `scores/` beside the
+table, and taken from there as long as the file, the photos, this code and its libraries are the same. The photos scored
+must not be those of `--source_names`.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 import time
@@ -123,12 +126,12 @@ def main(argv: list[str] | None = None) -> int:
                 return code
     files = {SHIPPED: [shipped()]}
     files |= {name: sorted((options.runs / name).glob("*/generator.safetensors")) for name in ROWS}
-    floors, failed = _floors(photos), 0
+    floors, failed, same = _floors(photos), 0, _what_scores_depend_on(photos)
     table: dict[tuple[str, str, str], Scores] = {}  # by row, size and refinement
     for name, weights in files.items():
         for path in weights:
             try:
-                scored = _score(path, photos, label=f"{name}, {path.parent.name}")
+                scored = _score_once(path, photos, options.out / "scores", same, label=f"{name}, {path.parent.name}")
             except UserError as error:  # a damaged file costs the others nothing
                 print(f"error: {error}", file=sys.stderr)
                 failed += 1
@@ -243,6 +246,47 @@ def _check_recipe(workdir: Path, config: Config) -> None:
         raise UserError(f"{path}: not the config of a training of today ({error}); move the folder away") from error
     if other:
         raise UserError(f"{workdir}: holds another training than this row's ({'; '.join(other)}); move it away")
+
+
+def _what_scores_depend_on(photos: PhotoSet) -> str:
+    """A digest of the photos and their masks, of the code, and of the versions of the libraries that decide."""
+    import cv2
+    import jax
+    import numpy as np
+    import PIL
+    import scipy
+
+    import sgdbd_jax
+
+    digest = hashlib.sha256(repr([module.__version__ for module in (cv2, jax, np, PIL, scipy)]).encode())
+    for file in (Path(__file__), *sorted(Path(sgdbd_jax.__file__).parent.rglob("*.py"))):
+        digest.update(file.read_bytes())
+    for pixels in (*photos.images, *(photos.masks or ())):
+        digest.update(repr(pixels.shape).encode() + pixels.tobytes())
+    return digest.hexdigest()
+
+
+def _score_once(
+    weights: Path, photos: PhotoSet, folder: Path, same: str, *, label: str
+) -> dict[tuple[str, str], dict[str, float | None]]:
+    """Scores, and keeps them in `folder`; or those kept there of equal weights where `same` was the same."""
+    from sgdbd_jax.download import file_sha256
+    from sgdbd_jax.weights import write_atomically
+
+    try:
+        key = hashlib.sha256(f"{same} {file_sha256(weights)}".encode()).hexdigest()[:16]
+    except OSError as error:
+        raise UserError(f"{weights}: cannot be read ({error.strerror})") from error
+    path = folder / f"{key}.json"
+    try:
+        kept = json.loads(path.read_text())
+        return {(size, how): kept[size][how] for size in SIZES for how in REFINEMENTS}
+    except (OSError, ValueError, LookupError, TypeError):
+        pass
+    scored = _score(weights, photos, label=label)
+    nested = {size: {how: scored[size, how] for how in REFINEMENTS} for size in SIZES}
+    write_atomically(path, (json.dumps(nested, indent=1) + "\n").encode())
+    return scored
 
 
 def _score(weights: Path, photos: PhotoSet, *, label: str) -> dict[tuple[str, str], dict[str, float | None]]:

@@ -87,6 +87,49 @@ def test_runs_of_several_seeds_are_a_mean_and_a_spread(scored, tmp_path, capsys)
     assert ", 2 seeds | own size | " in line and " / 0.500 ± 0.18" in line
 
 
+def test_a_file_is_scored_once(scored, tmp_path, monkeypatch):
+    """Until the file, a mask or the code is another, or what was kept is damaged."""
+    measured = []
+    measure = results._score
+    monkeypatch.setattr(results, "_score", lambda *args, label: measured.append(label) or measure(*args, label=label))
+    path = tmp_path / "runs" / "warm" / "0" / "generator.safetensors"
+    save_generator(path, constant_variables(0.75))  # as the shipped one, but for the seed in its name
+    first = scored()
+    assert [label.split(",")[0] for label in measured] == [results.SHIPPED]
+    assert scored() == first and len(measured) == 1
+    save_generator(path, constant_variables(0.25))
+    assert by_key(scored())["warm", "own", "none"]["mae"] == [pytest.approx(0.631, abs=0.002)]
+    assert measured[1:] == ["warm, 0"]
+    for kept in (tmp_path / "out" / "scores").iterdir():
+        kept.write_text('{"own"')
+    scored()
+    assert len(measured) == 4
+    truth = tmp_path / "masks" / "a.png"
+    Image.fromarray(255 - np.asarray(Image.open(truth))).save(truth)
+    assert by_key(scored())["warm", "own", "none"]["mae"] != by_key(first)["warm", "own", "none"]["mae"]
+    assert len(measured) == 6
+    monkeypatch.setattr(results, "_what_scores_depend_on", lambda photos: "another code")
+    scored()
+    assert len(measured) == 8
+
+
+def test_a_table_that_is_stopped_keeps_what_was_scored(scored, tmp_path, monkeypatch):
+    save_generator(tmp_path / "runs" / "warm" / "0" / "generator.safetensors", constant_variables(0.25))
+    measure, labels = results._score, []
+
+    def stop_at_second(*args, label):
+        labels.append(label)
+        if len(labels) == 2:
+            raise KeyboardInterrupt
+        return measure(*args, label=label)
+
+    monkeypatch.setattr(results, "_score", stop_at_second)
+    with pytest.raises(KeyboardInterrupt):
+        scored()
+    scored()
+    assert labels[1:] == ["warm, 0"] * 2
+
+
 def test_what_is_asked_for_is_trained_unless_it_is_there(scored, trained, tmp_path):
     arguments = ("--train", "warm,supervised", "--seeds", "0,3", "--source", "photos", "--clear", "sharp")
     scored(*arguments)
