@@ -26,7 +26,7 @@ def keep() -> None:
         return
     try:
         root = command.cache_folder() / "compiled"
-        folder = root / _machine()
+        folder = root / machine()
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):
             return
@@ -39,7 +39,7 @@ def keep() -> None:
     _drop_damaged(folder)
 
 
-def _machine() -> str:
+def machine() -> str:
     """Names what a compiled program depends on and JAX's key for it leaves out: the processor, and how many cores.
 
     On a CPU it is machine code, its loops shared out among the cores that the process may use. With a folder for each

@@ -1,34 +1,30 @@
 """The table of what each part of the recipe is worth: `python -m experiments.results --images DIR --masks DIR ...`.
 
-    python -m experiments.results --images DIR --masks DIR --masks_white blurred --names VALIDATION --out DIR
-    python -m experiments.results ... --train warm,game --source DIR --source_names TRAINING --clear DIR --seeds 0,1,2
+    python -m experiments.results --images DIR --masks DIR --masks_white blurred --names cuhk:validation --out DIR
+    python -m experiments.results ... --train warm,game --source DIR --source_names cuhk:train --clear DIR --seeds 0,1,2
 
 scores the shipped weights, and every run of `ROWS` that is in `--runs`, on photos whose masks are known (protocol
 `paper`), and writes `results.md` and `results.json`. With `--train` it first trains those that are not there: an hour
-or so each on 2 cores. Stopped, the same command goes on: the scores of a weight file are kept in `scores/` beside the
-table, and taken from there as long as the file, the photos, this code and its libraries are the same. The photos scored
+or so each on 2 cores. Stopped, the same command goes on; a weight file is scored once (`scoring.py`). The photos scored
 must not be those of `--source_names`.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
-import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from experiments import allocator, command, compiled
+from experiments.scoring import REFINEMENTS, SIZES, Scoring
 from sgdbd_jax.config import Config, flatten
 from sgdbd_jax.errors import UserError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from sgdbd_jax.data.sources import PhotoSet
 
 
@@ -65,6 +61,7 @@ ROWS = {
     "game": Row("the game alone: no pastes for the generator", ALONE),
     "game_control": Row("the game alone, less what its discriminators say", f"{ALONE} --eta 0 --disc_warm_steps 0"),
     "game_plain": Row("the game alone, less its bilateral loss", f"{ALONE} --bilateral_weight 0"),
+    "game_released": Row("the game alone, with the release's discriminators", f"{ALONE} {RELEASED}"),
     "warm": Row("pastes alone, whose mask is known", "--taught_steps 0"),
     "warm_game": Row("pastes, then the game", GAME, after="warm"),
     "warm_control": Row("pastes, then the game, less what its discriminators say", f"{GAME} --eta 0", after="warm"),
@@ -81,8 +78,6 @@ ROWS = {
     ),
 }
 SHIPPED = "the shipped weights"
-SIZES: dict[str, int | str] = {"own": "max:1024", "320": 320}  # at which the network sees photos
-REFINEMENTS = ("none", "edges", "cut")  # nothing; the guided filter, cut at its middle; then the segmentation
 
 
 @dataclass
@@ -90,11 +85,13 @@ class Scores:
     """What there is of a row at one size and refinement; a value a seed.
 
     Attributes:
+        seeds: `None` for a file of which the seed does not matter.
         f_measure, mae: by protocol `paper`.
         correlation: of predicted and true in-focus share over photos; `None` where one of them does not vary.
         seconds: a photo, by the clock: of the network, or of a refinement.
     """
 
+    seeds: list[int | None] = field(default_factory=list)
     f_measure: list[float] = field(default_factory=list)
     mae: list[float] = field(default_factory=list)
     correlation: list[float | None] = field(default_factory=list)
@@ -110,13 +107,14 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(f"train: {', '.join(unknown)}: no such row; there are {', '.join(ROWS)}")
     compiled.keep()
 
+    from sgdbd_jax.data.names import read_names
     from sgdbd_jax.data.sources import load_pairs
-    from sgdbd_jax.data.training_sets import read_names
     from sgdbd_jax.shipped import shipped
     from sgdbd_jax.weights import write_atomically
 
     names = read_names(options.names) if options.names else None
     photos = load_pairs(options.images, options.masks, white=options.masks_white, size=None, names=names)
+    scoring = Scoring(photos, options.out / "scores")
     if wanted:
         _keep_apart(options, photos.names)
     for name in wanted:
@@ -124,22 +122,23 @@ def main(argv: list[str] | None = None) -> int:
             code = _train(options, name, seed)
             if code:
                 return code
-    files = {SHIPPED: [shipped()]}
-    files |= {name: sorted((options.runs / name).glob("*/generator.safetensors")) for name in ROWS}
-    floors, failed, same = _floors(photos), 0, _what_scores_depend_on(photos)
+    files: dict[str, dict[int | None, Path]] = {SHIPPED: {None: shipped()}}
+    files |= {name: _trained(options.runs / name) for name in ROWS}
+    failed = 0
     table: dict[tuple[str, str, str], Scores] = {}  # by row, size and refinement
     for name, weights in files.items():
-        for path in weights:
+        for seed, path in weights.items():
             try:
-                scored = _score_once(path, photos, options.out / "scores", same, label=f"{name}, {path.parent.name}")
+                scored = scoring.of(path, label=name if seed is None else f"{name}, seed {seed}")
             except UserError as error:  # a damaged file costs the others nothing
                 print(f"error: {error}", file=sys.stderr)
                 failed += 1
                 continue
             for key, values in scored.items():
                 scores = table.setdefault((name, *key), Scores())
-                for measure, value in values.items():
+                for measure, value in {"seeds": seed, **values}.items():
                     getattr(scores, measure).append(value)
+    floors = _floors(photos)
     text = _markdown(floors, table, count=len(photos.names))
     rows = [
         {"row": name, "size": size, "refinement": how, **vars(scores)} for (name, size, how), scores in table.items()
@@ -167,15 +166,27 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", required=True, type=Path, metavar="DIR", help="photos to score on")
     parser.add_argument("--masks", required=True, type=Path, metavar="DIR", help="their ground truths, named alike")
     parser.add_argument("--masks_white", required=True, choices=("blurred", "focused"), help="what white means there")
-    parser.add_argument("--names", type=Path, metavar="FILE", help="only these photos: one name a line, or a CSV")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of results.md and results.json")
+    parser.add_argument("--names", metavar="FILE", help="only these photos: one name a line, or a CSV; cuhk:validation")
+    parser.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="folder of results.md, results.json and scores/; without the last all is scored anew",
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs/results"), metavar="DIR", help="%(default)s")
     parser.add_argument("--train", metavar="ROWS", help="rows to train first, as game,warm")
     parser.add_argument("--seeds", type=seeds, default=[0], metavar="N,...", help="of the trainings; 0")
     parser.add_argument("--source", type=Path, metavar="DIR", help="to train: partly blurred photos")
-    parser.add_argument("--source_names", type=Path, metavar="FILE", help="to train: only these of them")
+    parser.add_argument("--source_names", metavar="FILE", help="to train: only these of them; cuhk:train")
     parser.add_argument("--clear", type=Path, metavar="DIR", help="to train: photos in focus throughout")
     return parser
+
+
+def _trained(folder: Path) -> dict[int | None, Path]:
+    """The generators of a row, by seed; folders that are not named by one are passed over."""
+    found = {path.parent.name: path for path in folder.glob("*/generator.safetensors")}
+    return {int(name): found[name] for name in sorted(found, key=lambda name: (len(name), name)) if name.isdecimal()}
 
 
 def _keep_apart(options: argparse.Namespace, scored: Collection[str]) -> None:
@@ -184,8 +195,8 @@ def _keep_apart(options: argparse.Namespace, scored: Collection[str]) -> None:
     Raises:
         UserError: there are some.
     """
+    from sgdbd_jax.data.names import read_names
     from sgdbd_jax.data.photos import list_photos, photo_stem
-    from sgdbd_jax.data.training_sets import read_names
 
     for what in ("source", "clear"):
         if getattr(options, what) is None:
@@ -229,16 +240,19 @@ def _train(options: argparse.Namespace, name: str, seed: int) -> int:
 def _check_recipe(workdir: Path, config: Config) -> None:
     """Refuses a finished training that is not the row's: rows have changed, and will.
 
-    Text is not compared: it is mostly places, which may move.
+    Text is not compared: it is mostly places, which may move. What lies at the place it started from is.
 
     Raises:
-        UserError: it was made with other numbers; they are listed.
+        UserError: it was made with other numbers, or from another generator; they are listed.
     """
+    from sgdbd_jax.training.run import digests_of_given
+
     path = workdir / "config.json"
     try:
         before = json.loads(path.read_text())
         known = {name: value for name, value in flatten(config).items() if ".input." not in name}
         wanted = {name: value for name, value in json.loads(json.dumps(known)).items() if not isinstance(value, str)}
+        wanted |= digests_of_given(config)
         other = [
             f"{name} {before.get(name)!r}, not {value!r}" for name, value in wanted.items() if before[name] != value
         ]
@@ -246,92 +260,6 @@ def _check_recipe(workdir: Path, config: Config) -> None:
         raise UserError(f"{path}: not the config of a training of today ({error}); move the folder away") from error
     if other:
         raise UserError(f"{workdir}: holds another training than this row's ({'; '.join(other)}); move it away")
-
-
-def _what_scores_depend_on(photos: PhotoSet) -> str:
-    """A digest of the photos and their masks, of the code, and of the versions of the libraries that decide."""
-    import cv2
-    import jax
-    import numpy as np
-    import PIL
-    import scipy
-
-    import sgdbd_jax
-
-    digest = hashlib.sha256(repr([module.__version__ for module in (cv2, jax, np, PIL, scipy)]).encode())
-    for file in (Path(__file__), *sorted(Path(sgdbd_jax.__file__).parent.rglob("*.py"))):
-        digest.update(file.read_bytes())
-    for pixels in (*photos.images, *(photos.masks or ())):
-        digest.update(repr(pixels.shape).encode() + pixels.tobytes())
-    return digest.hexdigest()
-
-
-def _score_once(
-    weights: Path, photos: PhotoSet, folder: Path, same: str, *, label: str
-) -> dict[tuple[str, str], dict[str, float | None]]:
-    """Scores, and keeps them in `folder`; or those kept there of equal weights where `same` was the same."""
-    from sgdbd_jax.download import file_sha256
-    from sgdbd_jax.weights import write_atomically
-
-    try:
-        key = hashlib.sha256(f"{same} {file_sha256(weights)}".encode()).hexdigest()[:16]
-    except OSError as error:
-        raise UserError(f"{weights}: cannot be read ({error.strerror})") from error
-    path = folder / f"{key}.json"
-    try:
-        kept = json.loads(path.read_text())
-        return {(size, how): kept[size][how] for size in SIZES for how in REFINEMENTS}
-    except (OSError, ValueError, LookupError, TypeError):
-        pass
-    scored = _score(weights, photos, label=label)
-    nested = {size: {how: scored[size, how] for how in REFINEMENTS} for size in SIZES}
-    write_atomically(path, (json.dumps(nested, indent=1) + "\n").encode())
-    return scored
-
-
-def _score(weights: Path, photos: PhotoSet, *, label: str) -> dict[tuple[str, str], dict[str, float | None]]:
-    """Scores by size and refinement."""
-    import numpy as np
-    from tqdm import tqdm
-
-    from sgdbd_jax.data.photos import resize_mask, resize_photo
-    from sgdbd_jax.detector import Detector
-    from sgdbd_jax.metrics import PAPER, score
-    from sgdbd_jax.refine import Refinement
-    from sgdbd_jax.validation import stored
-
-    refinement, square = Refinement(), (PAPER.size or 0, PAPER.size or 0)
-    refine = {"edges": replace(refinement, iterations=0), "cut": refinement}
-    detect = {size: Detector.load(weights, work_size=side, refine=False) for size, side in SIZES.items()}
-    pairs: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = {}
-    seconds: dict[tuple[str, str], list[float]] = {}
-    truths = photos.masks or ()
-    for photo, truth in tqdm(zip(photos.images, truths), label, len(truths), unit="photo", delay=1, leave=False):
-        known = resize_photo(truth, square).astype(np.float32) / 255
-        for size, side in SIZES.items():
-            shown = photo if isinstance(side, str) else resize_photo(photo, (side, side))
-            start = time.perf_counter()
-            mask = refined = detect[size](shown)
-            for how in REFINEMENTS:
-                if how in refine:
-                    start = time.perf_counter()
-                    refined = refine[how](mask, shown)
-                seconds.setdefault((size, how), []).append(time.perf_counter() - start)
-                pairs.setdefault((size, how), []).append((stored(resize_mask(refined, square)), known))
-    # The median: a first photo of its size also waits for a program.
-    return {
-        key: _measures(score(found).result, found) | {"seconds": float(np.median(seconds[key]))}
-        for key, found in pairs.items()
-    }
-
-
-def _measures(result: Mapping[str, Any], pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, float | None]:
-    import numpy as np
-
-    shares = np.array([(mask.mean(), truth.mean()) for mask, truth in pairs]).T
-    varies = len(pairs) > 1 and shares.std(axis=1).min() > 0
-    correlation = float(np.corrcoef(shares)[0, 1]) if varies else None
-    return {"f_measure": result["f_measure"], "mae": result["mae"], "correlation": correlation}
 
 
 def _floors(photos: PhotoSet) -> dict[str, dict[str, float]]:
@@ -351,7 +279,9 @@ def _markdown(
 ) -> str:
     """A line a training and size, a column a refinement."""
     lines = [
-        f"Protocol paper, {count} photos: F / MAE, and the correlation of predicted and true in-focus share.",
+        f"Protocol paper, {count} photos: F / MAE, and the correlation of predicted and true in-focus share."
+        f" Own size: at most {str(SIZES['own']).removeprefix('max:')} pixels on the longer side. Of several seeds: mean"
+        " ± standard deviation.",
         "",
         "| | seen at | the network's mask | cut at its edges | cut by colours too | share correlation |",
         "|---|---|---|---|---|---|",
@@ -362,8 +292,8 @@ def _markdown(
         cells = [f"{_spread(s.f_measure)} / {_spread(s.mae)}" for s in (table[name, size, how] for how in REFINEMENTS)]
         seen = "own size" if size == "own" else f"{size}x{size}"
         says = ROWS[name].says if name in ROWS else name
-        seeds = len(table[name, size, "cut"].mae)
-        says += f", {seeds} seeds" if seeds > 1 else ""
+        seeds = table[name, size, "cut"].seeds
+        says += f", seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else ""
         correlation = _spread(table[name, size, "cut"].correlation)
         lines.append(f"| {says} | {seen} | {' | '.join(cells)} | {correlation} |")
     if (SHIPPED, "own", "none") in table:

@@ -103,7 +103,9 @@ class Config:
     blur: tuple[float, float] = (1.0, 6.0)  # radii in pixels of blurred photos made by "disc"
     masks: str = ""  # folder of the source photos' masks; read only when supervised
     masks_white: str = ""  # what white means in masks: "focused" | "blurred"
-    names: str = ""  # file with the source photos' names, one a line or a CSV with `image`; "" takes the whole folder
+    names: str = (
+        ""  # file with the source photos' names, one a line or a CSV with `image`; or "cuhk:train"; "" takes all
+    )
     data_dir: str = ""  # where tfds keeps prepared sets; "" is its own default
     manual_dir: str = ""  # where the files of a tfds set lie as downloaded; needed the first time
     scenes: int = 0  # how many scenes a set has, for data "scenes"
@@ -156,7 +158,7 @@ class Config:
     validation_images: str = ""
     validation_masks: str = ""
     validation_white: str = ""  # "focused" | "blurred"
-    validation_names: str = ""  # as `names`
+    validation_names: str = ""  # as `names`: "cuhk:validation"
     validate_every: int = 1000  # steps
     # Book-keeping
     checkpoint_every: int = 500  # steps

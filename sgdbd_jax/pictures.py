@@ -38,7 +38,7 @@ def sample_grid(columns: Mapping[str, np.ndarray]) -> bytes:
 
 
 def learning_curve(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> bytes:
-    """How a run went: validation scores, mask coverage and entropy, losses, discriminators' accuracies.
+    """How a run went: validation scores, mask coverage and entropy, losses, discriminators' accuracies, where known.
 
     Args:
         rows: the objects of `metrics.jsonl`, in order; where they are of several stages, those follow each other, with
@@ -66,7 +66,12 @@ def learning_curve(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> byt
         "losses": ("generator_loss", "bilateral", "pastes", "disc_clear_loss", "disc_blur_loss", "loss"),
         "discriminators' accuracy": ("disc_clear_accuracy", "disc_blur_accuracy", "accuracy"),
     }
-    for axes, (name, metrics) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
+    known = set().union(*rows)
+    panels = {name: metrics for name, metrics in panels.items() if known & set(metrics)} or panels
+    grid = list(figure.subplots(2, 2).flat)
+    for axes in grid[len(panels) :]:
+        axes.remove()
+    for axes, (name, metrics) in zip(grid, panels.items(), strict=False):
         for metric in metrics:
             points = [(begins[row["stage"]] + row["step"], row[metric]) for row in rows if metric in row]
             if points:

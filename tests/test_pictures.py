@@ -88,6 +88,7 @@ def test_a_learning_curve_draws_each_metric_over_its_steps(plotted):
         "coverage": "mask",
         "generator_loss": "losses",
     }
+    assert len(plotted["coverage"][0].figure.axes) == 3  # no panel of discriminators, for there is nothing of them
 
 
 def test_the_stages_of_a_run_follow_each_other(plotted):

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 from tiny_generators import constant_variables, save_generator
 
-from experiments import results, train
+from experiments import results, scoring, train
 from sgdbd_jax.config import flatten
+from sgdbd_jax.download import file_sha256
 from sgdbd_jax.errors import UserError
 
 # In focus of each truth: 24 columns of 32, made 320, and 4 of the ramp between that the enlarging leaves above 0.1.
@@ -84,38 +85,12 @@ def test_runs_of_several_seeds_are_a_mean_and_a_spread(scored, tmp_path, capsys)
     maes = by_key(scored())["warm", "own", "none"]["mae"]
     assert maes == [pytest.approx(0.369, abs=0.002), pytest.approx(0.631, abs=0.002)]
     line = next(line for line in capsys.readouterr().out.splitlines() if "pastes alone" in line)
-    assert ", 2 seeds | own size | " in line and " / 0.500 ± 0.18" in line
-
-
-def test_a_file_is_scored_once(scored, tmp_path, monkeypatch):
-    """Until the file, a mask or the code is another, or what was kept is damaged."""
-    measured = []
-    measure = results._score
-    monkeypatch.setattr(results, "_score", lambda *args, label: measured.append(label) or measure(*args, label=label))
-    path = tmp_path / "runs" / "warm" / "0" / "generator.safetensors"
-    save_generator(path, constant_variables(0.75))  # as the shipped one, but for the seed in its name
-    first = scored()
-    assert [label.split(",")[0] for label in measured] == [results.SHIPPED]
-    assert scored() == first and len(measured) == 1
-    save_generator(path, constant_variables(0.25))
-    assert by_key(scored())["warm", "own", "none"]["mae"] == [pytest.approx(0.631, abs=0.002)]
-    assert measured[1:] == ["warm, 0"]
-    for kept in (tmp_path / "out" / "scores").iterdir():
-        kept.write_text('{"own"')
-    scored()
-    assert len(measured) == 4
-    truth = tmp_path / "masks" / "a.png"
-    Image.fromarray(255 - np.asarray(Image.open(truth))).save(truth)
-    assert by_key(scored())["warm", "own", "none"]["mae"] != by_key(first)["warm", "own", "none"]["mae"]
-    assert len(measured) == 6
-    monkeypatch.setattr(results, "_what_scores_depend_on", lambda photos: "another code")
-    scored()
-    assert len(measured) == 8
+    assert ", seeds 0, 1 | own size | " in line and " / 0.500 ± 0.18" in line
 
 
 def test_a_table_that_is_stopped_keeps_what_was_scored(scored, tmp_path, monkeypatch):
     save_generator(tmp_path / "runs" / "warm" / "0" / "generator.safetensors", constant_variables(0.25))
-    measure, labels = results._score, []
+    measure, labels = scoring.measure, []
 
     def stop_at_second(*args, label):
         labels.append(label)
@@ -123,11 +98,18 @@ def test_a_table_that_is_stopped_keeps_what_was_scored(scored, tmp_path, monkeyp
             raise KeyboardInterrupt
         return measure(*args, label=label)
 
-    monkeypatch.setattr(results, "_score", stop_at_second)
+    monkeypatch.setattr(scoring, "measure", stop_at_second)
     with pytest.raises(KeyboardInterrupt):
         scored()
-    scored()
-    assert labels[1:] == ["warm, 0"] * 2
+    first = scored()
+    assert labels == [results.SHIPPED, "warm, seed 0", "warm, seed 0"]
+    assert scored() == first and len(labels) == 3
+
+
+def test_folders_that_name_no_seed_are_passed_over(scored, tmp_path):
+    for folder in ("10", "2", "0-old"):
+        save_generator(tmp_path / "runs" / "warm" / folder / "generator.safetensors", constant_variables(0.25))
+    assert by_key(scored())["warm", "own", "cut"]["seeds"] == [2, 10]
 
 
 def test_what_is_asked_for_is_trained_unless_it_is_there(scored, trained, tmp_path):
@@ -157,6 +139,19 @@ def test_a_row_that_was_trained_by_another_recipe_is_refused(scored, trained, tm
         scored(*arguments)
 
 
+def test_a_row_that_started_from_another_generator_than_today_is_refused(scored, trained, tmp_path):
+    arguments = ("--train", "warm_game", "--source", "photos", "--clear", "sharp")
+    scored(*arguments)
+    path = tmp_path / "runs" / "warm_game" / "0" / "config.json"
+    parent = tmp_path / "runs" / "warm" / "0" / "generator.safetensors"
+    known = json.loads(path.read_text())
+    path.write_text(json.dumps(known | {"given generator": file_sha256(parent)[:12]}))
+    scored(*arguments)
+    save_generator(parent, constant_variables(0.25))
+    with pytest.raises(UserError, match=r"warm_game/0: holds another training .*\(given generator '\w{12}'"):
+        scored(*arguments)
+
+
 def test_a_row_that_starts_from_another_has_that_trained_first(scored, trained):
     scored("--train", "warm_game", "--seeds", "3", "--source", "photos", "--clear", "sharp")
     first, second = trained
@@ -177,7 +172,7 @@ def test_every_row_is_a_command_that_training_takes(name):
 def test_a_training_that_stops_ends_the_command(scored, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "main", lambda argv: 143)
     assert scored("--train", "warm", "--source", "photos", "--clear", "sharp", code=143) is None
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out" / "results.md").exists()
 
 
 def test_no_training_sees_what_is_scored(scored, tmp_path, monkeypatch):

@@ -14,9 +14,10 @@ from PIL import Image
 
 from sgdbd_jax.data import tfds_builders
 from sgdbd_jax.data.blur import fcsb
+from sgdbd_jax.data.names import cuhk_split
 from sgdbd_jax.data.photos import load_mask, load_photo, photo_stem, resize_photo
 from sgdbd_jax.data.sources import load_tfds
-from sgdbd_jax.data.tfds_builders import Cuhk, Dut, Fcfb, Fcsb, cuhk_split
+from sgdbd_jax.data.tfds_builders import Cuhk, Dut, Fcfb, Fcsb
 from sgdbd_jax.errors import UserError
 
 SHARED_DATA = os.environ.get("SGDBD_SHARED_DATA")

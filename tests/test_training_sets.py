@@ -10,7 +10,7 @@ from sgdbd_jax.config import replace
 from sgdbd_jax.data import training_sets
 from sgdbd_jax.data.batches import RowMakers, TrainingSets, make_batch
 from sgdbd_jax.data.sources import PhotoSet, load_folder
-from sgdbd_jax.data.training_sets import fingerprints, load_photos, read_names
+from sgdbd_jax.data.training_sets import fingerprints, load_photos
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.presets import DEMO, PAPER
 
@@ -68,36 +68,6 @@ def test_blurred_photos_may_be_a_folder(folders, tmp_path):
 def test_a_names_file_chooses_the_source_photos(folders, tmp_path):
     (tmp_path / "names.txt").write_text("c.png\na\n")
     assert load_photos(folders(names=str(tmp_path / "names.txt"))).training.source.names == ("a.png", "c.png")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "b.png\n\n  c.png \n",
-        "b.png\r\nc.png",
-        "image\nb.png\nc.png\n",
-        "image,split\nb.png,train\nc.png,validation\n",
-        'split,"image"\ntrain,"b.png"\n,c.png\ntrain\n',
-        "\ufeffimage,split\nb.png,train\nc.png,train\n",  # as spreadsheets write it
-    ],
-)
-def test_names_are_one_a_line_or_the_column_image(tmp_path, text):
-    (tmp_path / "names").write_bytes(text.encode())
-    assert read_names(tmp_path / "names") == ["b.png", "c.png"]
-
-
-@pytest.mark.parametrize("data", [b"", b"\n \n", b"image,split\n"])
-def test_a_file_without_names_is_refused(tmp_path, data):
-    (tmp_path / "names").write_bytes(data)
-    with pytest.raises(UserError, match="names: holds no names"):
-        read_names(tmp_path / "names")
-
-
-def test_a_file_of_names_that_is_missing_or_no_text_is_refused(tmp_path):
-    (tmp_path / "picture").write_bytes(b"\x89PNG\xff\xfe")
-    for name in ("none", "picture"):
-        with pytest.raises(UserError, match=f"{name}: not a readable list of names"):
-            read_names(tmp_path / name)
 
 
 def test_an_unsupervised_run_sees_no_masks(folders, tmp_path):

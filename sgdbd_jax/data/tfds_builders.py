@@ -6,10 +6,7 @@ before every file has been read and the count, the pairing and the polarity of t
 """
 
 import contextlib
-import csv
 import dataclasses
-import functools
-import importlib.resources
 import os
 import sys
 import warnings
@@ -23,6 +20,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from sgdbd_jax.data.blur import fcsb
+from sgdbd_jax.data.names import cuhk_split
 from sgdbd_jax.data.photos import White, decode_mask, decode_photo, list_photos, load_mask, load_photo, photo_stem
 from sgdbd_jax.data.polarity import focus_is_sharper, polarity_fault
 from sgdbd_jax.data.sources import describe, load_pair, pair_files, read_all, some
@@ -332,17 +330,6 @@ def read_split(
         return builder.records(split)
     except (IndexError, OSError, RuntimeError, ValueError) as error:
         raise UserError(f"{builder.data_path}: damaged ({error}); remove this folder and run again") from error
-
-
-@functools.cache
-def cuhk_split() -> dict[str, str]:
-    """The split of CUHK's 704 defocused photos, by file name without extension.
-
-    `cuhk_split.csv` lists validation and test; the rest is train.
-    """
-    split = {f"out_of_focus{number:04d}": "train" for number in range(1, 705)}
-    table = importlib.resources.files("sgdbd_jax.data").joinpath("cuhk_split.csv").read_text()
-    return split | {photo_stem(row["image"]): row["split"] for row in csv.DictReader(table.splitlines())}
 
 
 def _prepare(builder: PhotoBuilder, manual_dir: str | os.PathLike | None) -> None:

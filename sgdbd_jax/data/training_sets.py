@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import cast
 
 from sgdbd_jax.config import Config
 from sgdbd_jax.data.batches import TrainingSets
+from sgdbd_jax.data.names import read_names
 from sgdbd_jax.data.photos import White
 from sgdbd_jax.data.polarity import focus_is_sharper, polarity_fault
 from sgdbd_jax.data.scenes import Focus, SceneConfig, make_scenes
@@ -88,25 +87,6 @@ def fingerprints(sets: TrainingSets) -> dict[str, str]:
             digest = hashlib.sha256(repr(known).encode()).hexdigest()[:12]
             found[f"photos of {name}"] = f"{len(known)} ({digest})"
     return found
-
-
-def read_names(path: str | Path) -> list[str]:
-    """Names of photos from a file: a CSV with a column `image`, or one name a line.
-
-    Raises:
-        UserError: no such file, or no names in it.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")  # a spreadsheet's CSV begins with a byte order mark
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a readable list of names ({error})") from error
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    names = lines
-    if lines and "image" in next(csv.reader(lines)):
-        names = [row["image"] for row in csv.DictReader(lines) if row["image"]]
-    if not names:
-        raise UserError(f"{path}: holds no names")
-    return names
 
 
 def _read(where: str, name: str, config: Config, size: int | None, progress: SetProgress) -> PhotoSet:

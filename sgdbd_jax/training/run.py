@@ -77,7 +77,7 @@ def train(run: Run) -> Path:
     start = given_generator(run)  # the generator so far
     if config.steps and not config.supervised:  # what the game refuses, it refuses before other stages
         init_game(config, run.networks, run.trunk, start)
-    given = _digests_of_given(config)
+    given = digests_of_given(config)
     claim_workdir(run.workdir, config, fingerprints(run.photos.training) | given)
     if config.supervised:
         stage = Stage("supervised", rows.supervised, GAME_STREAM, config.steps, config.batch)
@@ -101,7 +101,7 @@ def train(run: Run) -> Path:
     return _deliver(run, stage, state, given)
 
 
-def _digests_of_given(config: Config) -> dict[str, str]:
+def digests_of_given(config: Config) -> dict[str, str]:
     """What tells the files of weights that a run starts from, by name."""
     given = {"generator": config.generator_weights, "classifier": config.classifier_weights}
     return {f"given {name}": file_sha256(path)[:12] for name, path in given.items() if path and Path(path).is_file()}

@@ -1,0 +1,54 @@
+"""Names of photos: from files of many makes, and the benchmark's splits."""
+
+from collections import Counter
+
+import pytest
+
+from sgdbd_jax.data.names import cuhk_split, read_names
+from sgdbd_jax.errors import UserError
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "b.png\n\n  c.png \n",
+        "b.png\r\nc.png",
+        "image\nb.png\nc.png\n",
+        "image,split\nb.png,train\nc.png,train\n",
+        'split,"image"\ntrain,"b.png"\ntrain,c.png\ntrain\n',
+        "\ufeffimage,split\nb.png,test\nc.png,test\n",  # as spreadsheets write it
+    ],
+)
+def test_names_are_one_a_line_or_the_column_image(tmp_path, text):
+    (tmp_path / "names").write_bytes(text.encode())
+    assert read_names(tmp_path / "names") == ["b.png", "c.png"]
+
+
+@pytest.mark.parametrize("data", [b"", b"\n \n", b"image,split\n"])
+def test_a_file_without_names_is_refused(tmp_path, data):
+    (tmp_path / "names").write_bytes(data)
+    with pytest.raises(UserError, match="names: holds no names"):
+        read_names(tmp_path / "names")
+
+
+def test_a_file_of_names_that_is_missing_or_no_text_is_refused(tmp_path):
+    (tmp_path / "picture").write_bytes(b"\x89PNG\xff\xfe")
+    for name in ("none", "picture"):
+        with pytest.raises(UserError, match=f"{name}: not a readable list of names"):
+            read_names(tmp_path / name)
+
+
+@pytest.mark.parametrize("text", ["image,split\nb.png,train\nc.png,validation\n", "image,split\nb.png,train\nc.png,\n"])
+def test_a_table_of_several_splits_is_no_choice(tmp_path, text):
+    (tmp_path / "names").write_text(text)
+    with pytest.raises(UserError, match=r"names: lists photos of several splits \(.*train.*\); leave one split in it"):
+        read_names(tmp_path / "names")
+
+
+def test_the_splits_of_cuhk_have_their_photos():
+    splits = {name: read_names(f"cuhk:{name}") for name in ("train", "validation", "test")}
+    assert {name: len(names) for name, names in splits.items()} == {"train": 504, "validation": 100, "test": 100}
+    assert {name: split for split, names in splits.items() for name in names} == cuhk_split()
+    assert splits["validation"][0] == "out_of_focus0001" and Counter(map(len, cuhk_split())) == {16: 704}
+    with pytest.raises(UserError, match="cuhk:val: no such split; there are validation, train, test"):
+        read_names("cuhk:val")
