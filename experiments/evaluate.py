@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     judged.add_argument("--predictions", type=Path, metavar="DIR", help="masks to score, white = in focus, named alike")
     parser.add_argument("--protocol", choices=("paper", "sod"), default="paper", help="%(default)s")
     command.add_work_size(parser)
-    parser.add_argument("--names", metavar="FILE", help="only these photos: one name a line, or a CSV; cuhk:validation")
+    parser.add_argument("--names", metavar="FILE", help="of the names in a list or a CSV, or cuhk:validation; all")
     parser.add_argument(
         "--allow_unpaired",
         action="store_true",
@@ -109,7 +109,7 @@ def _pair(options: argparse.Namespace) -> list[Pair]:
     from sgdbd_jax.data.photos import list_photos
     from sgdbd_jax.data.sources import pair_files
 
-    names = read_names(options.names) if options.names else None
+    names = read_names(options.names) if options.names is not None else None
     pairs, problems = pair_files(list_photos(options.images), list_photos(options.masks), names=names)
     _report(options, problems, left=len(pairs))
     return pairs

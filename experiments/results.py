@@ -5,7 +5,7 @@
 
 scores the shipped weights, and every run of `ROWS` that is in `--runs`, on photos whose masks are known (protocol
 `paper`), and writes `results.md` and `results.json`. With `--train` it first trains those that are not there: an hour
-or so each on 2 cores. Stopped, the same command goes on; a weight file is scored once (`scoring.py`). The photos scored
+or so each on 2 cores. Stopped, the same command goes on, and nothing in `--out` is scored twice. The photos scored
 must not be those of `--source_names`.
 """
 
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from experiments import allocator, command, compiled
 from experiments.scoring import REFINEMENTS, SIZES, Scoring
-from sgdbd_jax.config import Config, flatten
+from sgdbd_jax.config import flatten
 from sgdbd_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ ROWS = {
         after="game_taught",
     ),
     "supervised": Row(
-        "Ours(S): the same generator trained on masks", f"--supervised --steps 800 --batch 8 {RATES}", needs_masks=True
+        "as Ours(S): our generator trained on masks", f"--supervised --steps 800 --batch 8 {RATES}", needs_masks=True
     ),
 }
 SHIPPED = "the shipped weights"
@@ -112,11 +112,11 @@ def main(argv: list[str] | None = None) -> int:
     from sgdbd_jax.shipped import shipped
     from sgdbd_jax.weights import write_atomically
 
-    names = read_names(options.names) if options.names else None
+    names = read_names(options.names) if options.names is not None else None
     photos = load_pairs(options.images, options.masks, white=options.masks_white, size=None, names=names)
-    scoring = Scoring(photos, options.out / "scores")
     if wanted:
         _keep_apart(options, photos.names)
+    scoring = Scoring(photos, options.out / "scores")
     for name in wanted:
         for seed in options.seeds:
             code = _train(options, name, seed)
@@ -129,8 +129,10 @@ def main(argv: list[str] | None = None) -> int:
     for name, weights in files.items():
         for seed, path in weights.items():
             try:
+                if seed is not None:
+                    _check_recipe(options, name, seed)
                 scored = scoring.of(path, label=name if seed is None else f"{name}, seed {seed}")
-            except UserError as error:  # a damaged file costs the others nothing
+            except UserError as error:  # a damaged file, or another's, costs the others nothing
                 print(f"error: {error}", file=sys.stderr)
                 failed += 1
                 continue
@@ -166,27 +168,30 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", required=True, type=Path, metavar="DIR", help="photos to score on")
     parser.add_argument("--masks", required=True, type=Path, metavar="DIR", help="their ground truths, named alike")
     parser.add_argument("--masks_white", required=True, choices=("blurred", "focused"), help="what white means there")
-    parser.add_argument("--names", metavar="FILE", help="only these photos: one name a line, or a CSV; cuhk:validation")
+    parser.add_argument("--names", metavar="FILE", help="of the names in a list or a CSV, or cuhk:validation; all")
     parser.add_argument(
         "--out",
         required=True,
         type=Path,
         metavar="DIR",
-        help="folder of results.md, results.json and scores/; without the last all is scored anew",
+        help="folder of results.md, results.json, and scores/, which spares what was scored",
     )
     parser.add_argument("--runs", type=Path, default=Path("runs/results"), metavar="DIR", help="%(default)s")
     parser.add_argument("--train", metavar="ROWS", help="rows to train first, as game,warm")
     parser.add_argument("--seeds", type=seeds, default=[0], metavar="N,...", help="of the trainings; 0")
     parser.add_argument("--source", type=Path, metavar="DIR", help="to train: partly blurred photos")
-    parser.add_argument("--source_names", metavar="FILE", help="to train: only these of them; cuhk:train")
+    parser.add_argument("--source_names", metavar="FILE", help="to train: only these of them, as cuhk:train; all")
     parser.add_argument("--clear", type=Path, metavar="DIR", help="to train: photos in focus throughout")
     return parser
 
 
 def _trained(folder: Path) -> dict[int | None, Path]:
-    """The generators of a row, by seed; folders that are not named by one are passed over."""
-    found = {path.parent.name: path for path in folder.glob("*/generator.safetensors")}
-    return {int(name): found[name] for name in sorted(found, key=lambda name: (len(name), name)) if name.isdecimal()}
+    """The generators of a row, by seed; folders that are not named by one are passed over, and said."""
+    found = {path.parent.name: path for path in sorted(folder.glob("*/generator.safetensors"))}
+    seeds = {int(name): path for name, path in found.items() if name.isdecimal() and str(int(name)) == name}
+    for path in sorted(set(found.values()).difference(seeds.values())):
+        print(f"{path.parent}: passed over, its name is no seed", file=sys.stderr)
+    return dict(sorted(seeds.items()))
 
 
 def _keep_apart(options: argparse.Namespace, scored: Collection[str]) -> None:
@@ -208,54 +213,71 @@ def _keep_apart(options: argparse.Namespace, scored: Collection[str]) -> None:
     both = sorted({photo_stem(name) for name in names} & {photo_stem(name) for name in scored})
     if both:
         raise UserError(
-            f"source: {len(both)} of its photos are to be scored, {both[0]} among them; add --source_names FILE"
+            f"source: {len(both)} of its photos are to be scored, {both[0]} among them; choose others, as by"
+            " --source_names cuhk:train"
         )
 
 
 def _train(options: argparse.Namespace, name: str, seed: int) -> int:
-    """Trains one row, or finishes it; the exit code of `experiments.train`."""
+    """Trains one row, or finishes it, and first what it starts from; the exit code of `experiments.train`."""
     from experiments import train
 
+    row = ROWS[name]
+    code = _train(options, row.after, seed) if row.after else 0
+    if code:
+        return code
+    if _generator(options, name, seed).exists():
+        _check_recipe(options, name, seed)
+        return 0
+    print(f"{name}, seed {seed}: {row.says}", file=sys.stderr)
+    return train.main(_command(options, name, seed))
+
+
+def _generator(options: argparse.Namespace, name: str, seed: int) -> Path:
+    return options.runs / name / str(seed) / "generator.safetensors"
+
+
+def _command(options: argparse.Namespace, name: str, seed: int) -> list[str]:
+    """What `experiments.train` is given."""
     row = ROWS[name]
     given = {"source": options.source, "names": options.source_names, "clear": options.clear}
     if row.needs_masks:
         given |= {"masks": options.masks, "masks_white": options.masks_white}
     photos = [text for field, value in given.items() if value is not None for text in (f"--{field}", str(value))]
-    workdir, start = options.runs / name / str(seed), []
-    if row.after:
-        weights = options.runs / row.after / str(seed) / "generator.safetensors"
-        start = ["--warm_steps", "0", "--generator_weights", str(weights)]
-    fixed = ["--preset", "robust", "--seed", str(seed), "--workdir", str(workdir)]
-    command = [*fixed, *photos, *start, *row.options.split()]
-    if (workdir / "generator.safetensors").exists():
-        _check_recipe(workdir, train.parse(command)[1])
-        return 0
-    code = _train(options, row.after, seed) if row.after else 0
-    if code:
-        return code
-    print(f"{name}, seed {seed}: {row.says}", file=sys.stderr)
-    return train.main(command)
+    start = ["--warm_steps", "0", "--generator_weights", str(_generator(options, row.after, seed))] if row.after else []
+    workdir = options.runs / name / str(seed)
+    return ["--preset", "robust", "--seed", str(seed), "--workdir", str(workdir), *photos, *start, *row.options.split()]
 
 
-def _check_recipe(workdir: Path, config: Config) -> None:
+def _check_recipe(options: argparse.Namespace, name: str, seed: int) -> None:
     """Refuses a finished training that is not the row's: rows have changed, and will.
 
-    Text is not compared: it is mostly places, which may move. What lies at the place it started from is.
+    Text is not compared: it is mostly places, which may move. What a training started from is, where it is still there,
+    and so is whether it learned from the names that are scored.
 
     Raises:
-        UserError: it was made with other numbers, or from another generator; they are listed.
+        UserError: it was made with other numbers, from another generator, or from the photos that are scored.
     """
+    from experiments import train
     from sgdbd_jax.training.run import digests_of_given
 
+    workdir = options.runs / name / str(seed)
     path = workdir / "config.json"
+    if not path.exists():
+        print(f"{workdir}: holds no config.json, so nothing tells whether it is this row's", file=sys.stderr)
+        return
+    config = train.parse(_command(options, name, seed))[1]
     try:
         before = json.loads(path.read_text())
         known = {name: value for name, value in flatten(config).items() if ".input." not in name}
         wanted = {name: value for name, value in json.loads(json.dumps(known)).items() if not isinstance(value, str)}
-        wanted |= digests_of_given(config)
         other = [
             f"{name} {before.get(name)!r}, not {value!r}" for name, value in wanted.items() if before[name] != value
         ]
+        given = digests_of_given(config)
+        other += [f"{name} {before.get(name)}, not {it}" for name, it in given.items() if before.get(name) != it]
+        if options.names is not None and before["names"] == options.names:
+            other.append(f"names {options.names}, which are scored")
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(f"{path}: not the config of a training of today ({error}); move the folder away") from error
     if other:
@@ -298,7 +320,7 @@ def _markdown(
         lines.append(f"| {says} | {seen} | {' | '.join(cells)} | {correlation} |")
     if (SHIPPED, "own", "none") in table:
         network, edges, cut = (f"{table[SHIPPED, 'own', how].seconds[0]:.2f} s" for how in REFINEMENTS)
-        lines += ["", f"A photo at its own size takes {network} in the network; refined, {edges} or {cut} more."]
+        lines += ["", f"When it was scored, a photo at its own size took {network}; refined, {edges} or {cut} more."]
     return "\n".join(lines) + "\n"
 
 

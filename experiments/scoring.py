@@ -1,6 +1,7 @@
 """What a weight file scores on photos whose masks are known: seen at two sizes, with and without refinement.
 
-It takes minutes a file. So scores are kept, and serve again as long as nothing that decides them has changed.
+It takes minutes a file. So scores are kept, and serve again as long as nothing that may decide them has changed: the
+weights, the photos and masks, any line of the package, the libraries, the machine.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -111,9 +113,11 @@ def conditions(photos: PhotoSet) -> str:
 
     versions = [module.__version__ for module in (cv2, flax, jax, jaxlib, np, PIL, scipy)]
     machine = [compiled.machine(), *sorted(device.device_kind for device in jax.devices())]
-    digest = hashlib.sha256(repr((versions, machine)).encode())
+    settings = [os.environ.get(name) for name in ("XLA_FLAGS", "JAX_DEFAULT_MATMUL_PRECISION")]
+    digest = hashlib.sha256(repr((versions, machine, settings)).encode())
     for file in (Path(__file__), *sorted(Path(sgdbd_jax.__file__).parent.rglob("*.py"))):
-        digest.update(file.read_bytes())
+        code = file.read_bytes()
+        digest.update(f"{file.name} {len(code)} ".encode() + code)
     for pixels in itertools.chain(photos.images, photos.masks or ()):
         digest.update(repr(pixels.shape).encode() + pixels.tobytes())
     return digest.hexdigest()

@@ -87,7 +87,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Config]:
     presets = "\n".join(f"  {name:8} {text}" for name, text in HELP.items())
     parser = argparse.ArgumentParser(
         prog="python -m experiments.train",
-        description="Trains a defocus blur detector without pixel labels.",
+        description="Trains a defocus blur detector without masks.",
         epilog=f"presets:\n{presets}\n\nEvery other option is a field of sgdbd_jax/config.py, where each is explained.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

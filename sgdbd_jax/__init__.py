@@ -1,4 +1,4 @@
-"""Defocus blur detection learned without a single pixel label, in JAX.
+"""Defocus blur detection learned without a single mask of focus, in JAX.
 
 `sgdbd_jax.Detector` makes masks of photos; it loads JAX when it is first asked for, not before.
 """

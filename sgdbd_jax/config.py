@@ -183,6 +183,7 @@ FREE_FIELDS = frozenset(
         "log_every",
         "grid_every",
         "tensorboard",
+        "names",  # a file may move; the photos must stay
         "generator_weights",  # where a file lies; what it holds must stay
         "classifier_weights",
     )

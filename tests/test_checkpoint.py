@@ -317,9 +317,9 @@ def test_other_photos_are_another_run(tmp_path):
 
 def test_fields_that_do_not_move_results_may_change(tmp_path):
     claim_workdir(tmp_path, DEMO)
-    changed = dataclasses.replace(
-        DEMO, steps=9, checkpoint_every=3, checkpoint_minutes=1.0, keep=5, log_every=2, grid_every=7, tensorboard=True
-    )
+    (tmp_path / "classifier.safetensors").touch()
+    often = {"checkpoint_every": 3, "checkpoint_minutes": 1.0, "keep": 5, "log_every": 2, "grid_every": 7}
+    changed = dataclasses.replace(DEMO, steps=9, tensorboard=True, names="moved.txt", **often)
     claim_workdir(tmp_path, changed)
     assert json.loads((tmp_path / "config.json").read_text())["keep"] == 5
 

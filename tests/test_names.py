@@ -15,6 +15,7 @@ from sgdbd_jax.errors import UserError
         "b.png\r\nc.png",
         "image\nb.png\nc.png\n",
         "image,split\nb.png,train\nc.png,train\n",
+        "image, split\nb.png, train\nc.png,train\n",
         'split,"image"\ntrain,"b.png"\ntrain,c.png\ntrain\n',
         "\ufeffimage,split\nb.png,test\nc.png,test\n",  # as spreadsheets write it
     ],
@@ -38,11 +39,23 @@ def test_a_file_of_names_that_is_missing_or_no_text_is_refused(tmp_path):
             read_names(tmp_path / name)
 
 
-@pytest.mark.parametrize("text", ["image,split\nb.png,train\nc.png,validation\n", "image,split\nb.png,train\nc.png,\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image,split\nb.png,train\nc.png,validation\n",
+        "image, split\nb.png, train\nc.png, test\n",
+        "image,split\nb.png,train\nc.png,\n",
+    ],
+)
 def test_a_table_of_several_splits_is_no_choice(tmp_path, text):
     (tmp_path / "names").write_text(text)
-    with pytest.raises(UserError, match=r"names: lists photos of several splits \(.*train.*\); leave one split in it"):
+    with pytest.raises(UserError, match=r"names: lists photos of several splits \(.*train.*\); leave those of one"):
         read_names(tmp_path / "names")
+
+
+def test_no_name_at_all_is_not_everything():
+    with pytest.raises(UserError, match="names: is empty"):
+        read_names("")
 
 
 def test_the_splits_of_cuhk_have_their_photos():

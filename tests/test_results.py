@@ -10,8 +10,8 @@ from tiny_generators import constant_variables, save_generator
 
 from experiments import results, scoring, train
 from sgdbd_jax.config import flatten
-from sgdbd_jax.download import file_sha256
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.training.run import digests_of_given
 
 # In focus of each truth: 24 columns of 32, made 320, and 4 of the ramp between that the enlarging leaves above 0.1.
 SHARE = (240 + 4) / 320
@@ -51,7 +51,7 @@ def trained(monkeypatch):
         calls.append(argv)
         options, config = train.parse(argv)
         save_generator(options.workdir / "generator.safetensors", constant_variables(0.5))
-        (options.workdir / "config.json").write_text(json.dumps(flatten(config)))
+        (options.workdir / "config.json").write_text(json.dumps(flatten(config) | digests_of_given(config)))
         return 0
 
     monkeypatch.setattr(train, "main", fake)
@@ -134,6 +134,8 @@ def test_a_row_that_was_trained_by_another_recipe_is_refused(scored, trained, tm
     path.write_text(json.dumps(before | {"warm_steps": 7}))
     with pytest.raises(UserError, match=r"another training than this row's \(warm_steps 7, not 800\)"):
         scored(*arguments)
+    path.unlink()  # nothing to compare
+    scored(*arguments)
     path.write_text("{")
     with pytest.raises(UserError, match=r"config\.json: not the config of a training of today"):
         scored(*arguments)
@@ -145,11 +147,32 @@ def test_a_row_that_started_from_another_generator_than_today_is_refused(scored,
     path = tmp_path / "runs" / "warm_game" / "0" / "config.json"
     parent = tmp_path / "runs" / "warm" / "0" / "generator.safetensors"
     known = json.loads(path.read_text())
-    path.write_text(json.dumps(known | {"given generator": file_sha256(parent)[:12]}))
     scored(*arguments)
     save_generator(parent, constant_variables(0.25))
-    with pytest.raises(UserError, match=r"warm_game/0: holds another training .*\(given generator '\w{12}'"):
+    with pytest.raises(
+        UserError, match=r"warm_game/0: holds another training .*\(given generator \w{12}, not \w{12}\)"
+    ):
         scored(*arguments)
+    path.write_text(json.dumps({name: value for name, value in known.items() if name != "given generator"}))
+    with pytest.raises(UserError, match=r"\(given generator None, not \w{12}\)"):
+        scored(*arguments)
+    parent.unlink()  # nothing to compare
+    result = scored(code=0)
+    assert {row["row"] for row in result["rows"]} == {results.SHIPPED, "warm_game"}
+
+
+def test_a_run_that_is_not_the_rows_is_not_scored_as_it(scored, trained, tmp_path, capsys):
+    scored("--train", "warm,game", "--source", "photos", "--clear", "sharp")
+    path = tmp_path / "runs" / "game" / "0" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"eta": 0.25}))
+    assert {row["row"] for row in scored(code=1)["rows"]} == {results.SHIPPED, "warm"}
+    assert "holds another training than this row's (eta 0.25, not 0.5)" in capsys.readouterr().err
+    path = tmp_path / "runs" / "warm" / "0" / "config.json"
+    names = tmp_path / "names.txt"
+    names.write_text("a.png\n")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"names": str(names)}))
+    assert {row["row"] for row in scored("--names", str(names), code=1)["rows"]} == {results.SHIPPED}
+    assert "names.txt, which are scored" in capsys.readouterr().err
 
 
 def test_a_row_that_starts_from_another_has_that_trained_first(scored, trained):
@@ -178,7 +201,7 @@ def test_a_training_that_stops_ends_the_command(scored, tmp_path, monkeypatch):
 def test_no_training_sees_what_is_scored(scored, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "main", lambda argv: pytest.fail("it trains"))
     (tmp_path / "names.txt").write_text("b.png\n")
-    refusal = "source: [13] of its photos are to be scored, [ab] among them; add --source_names"
+    refusal = "source: [13] of its photos are to be scored, [ab] among them; choose others"
     for more in ((), ("--source_names", str(tmp_path / "names.txt"))):
         with pytest.raises(UserError, match=refusal):
             scored("--train", "supervised", "--source", str(tmp_path / "images"), "--clear", "sharp", *more)

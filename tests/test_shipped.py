@@ -76,8 +76,8 @@ def test_the_shipped_generator_knows_focus_when_it_sees_it(near_and_far):
 
 
 @pytest.mark.parametrize("layer", ["conv1_2", "block2_conv1"])
-def test_a_layer_of_noise_would_be_noticed(layer, near_and_far, tmp_path):
-    """Noise of its own scale fails both bounds; in conv5_1, of which these scenes have no need, it would not."""
+def test_noise_in_an_early_or_late_layer_would_be_noticed(layer, near_and_far, tmp_path):
+    """Of the layer's own scale; in conv5_1, of which these scenes have no need, it would not: that is the SHA-256's."""
     variables, metadata = load_weights(module.shipped())
     flat = traverse_util.flatten_dict(variables, sep="/")
     (name,) = (name for name in flat if name.startswith("params/") and name.endswith(f"{layer}/kernel"))

@@ -20,6 +20,8 @@ def read_names(where: str | os.PathLike) -> list[str]:
     Raises:
         UserError: no such file or split, no names in it, or a CSV of several splits.
     """
+    if not os.fspath(where):
+        raise UserError("names: is empty; name a file, or cuhk:train, cuhk:validation or cuhk:test")
     benchmark, colon, split = os.fspath(where).partition(":")
     if colon and benchmark == "cuhk":
         return cuhk_names(split)
@@ -29,11 +31,13 @@ def read_names(where: str | os.PathLike) -> list[str]:
         raise UserError(f"{where}: not a readable list of names ({error})") from error
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     names = lines
-    if lines and "image" in next(csv.reader(lines)):
-        rows = [row for row in csv.DictReader(lines) if row["image"]]
-        splits = sorted({row.get("split") or "" for row in rows})
+    if lines and "image" in next(csv.reader(lines, skipinitialspace=True)):
+        rows = [row for row in csv.DictReader(lines, skipinitialspace=True) if row["image"]]
+        splits = sorted({row.get("split") or "none" for row in rows})
         if len(splits) > 1:
-            raise UserError(f"{where}: lists photos of several splits ({', '.join(splits)}); leave one split in it")
+            raise UserError(
+                f"{where}: lists photos of several splits ({', '.join(splits)}); leave those of one, or the names alone"
+            )
         names = [row["image"] for row in rows]
     if not names:
         raise UserError(f"{where}: holds no names")
