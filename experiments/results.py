@@ -275,7 +275,9 @@ def _check_recipe(options: argparse.Namespace, name: str, seed: int) -> None:
             f"{name} {before.get(name)!r}, not {value!r}" for name, value in wanted.items() if before[name] != value
         ]
         given = digests_of_given(config)
-        other += [f"{name} {before.get(name)}, not {it}" for name, it in given.items() if before.get(name) != it]
+        other += [f"{name} {before[name]}, not {it}" for name, it in given.items() if before.get(name, it) != it]
+        for name in given.keys() - before.keys():  # older than the note
+            print(f"{workdir}: nothing tells from which {name.removeprefix('given ')} it started", file=sys.stderr)
         if options.names is not None and before["names"] == options.names:
             other.append(f"names {options.names}, which are scored")
     except (OSError, ValueError, LookupError, TypeError) as error:
