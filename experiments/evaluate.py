@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     judged.add_argument("--predictions", type=Path, metavar="DIR", help="masks to score, white = in focus, named alike")
     parser.add_argument("--protocol", choices=("paper", "sod"), default="paper", help="%(default)s")
     command.add_work_size(parser)
-    parser.add_argument("--names", metavar="FILE", help="of the names in a list or a CSV, or cuhk:validation; all")
+    parser.add_argument("--names", metavar="FILE", help="file that names the photos to take, or cuhk:validation; all")
     parser.add_argument(
         "--allow_unpaired",
         action="store_true",

@@ -168,13 +168,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", required=True, type=Path, metavar="DIR", help="photos to score on")
     parser.add_argument("--masks", required=True, type=Path, metavar="DIR", help="their ground truths, named alike")
     parser.add_argument("--masks_white", required=True, choices=("blurred", "focused"), help="what white means there")
-    parser.add_argument("--names", metavar="FILE", help="of the names in a list or a CSV, or cuhk:validation; all")
+    parser.add_argument("--names", metavar="FILE", help="file that names the photos to take, or cuhk:validation; all")
     parser.add_argument(
         "--out",
         required=True,
         type=Path,
         metavar="DIR",
-        help="folder of results.md, results.json, and scores/, which spares what was scored",
+        help="folder of results.md, results.json, and scores/, kept for the next time",
     )
     parser.add_argument("--runs", type=Path, default=Path("runs/results"), metavar="DIR", help="%(default)s")
     parser.add_argument("--train", metavar="ROWS", help="rows to train first, as game,warm")

@@ -108,8 +108,10 @@ def conditions(photos: PhotoSet) -> str:
     import PIL
     import scipy
 
-    import sgdbd_jax
-    from sgdbd_jax import detector, metrics, refine, validation  # noqa: F401  imported as they are hashed
+    import sgdbd_jax.detector
+    import sgdbd_jax.metrics
+    import sgdbd_jax.refine
+    import sgdbd_jax.validation
 
     versions = [module.__version__ for module in (cv2, flax, jax, jaxlib, np, PIL, scipy)]
     machine = [compiled.machine(), *sorted(device.device_kind for device in jax.devices())]

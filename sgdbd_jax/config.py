@@ -103,9 +103,7 @@ class Config:
     blur: tuple[float, float] = (1.0, 6.0)  # radii in pixels of blurred photos made by "disc"
     masks: str = ""  # folder of the source photos' masks; read only when supervised
     masks_white: str = ""  # what white means in masks: "focused" | "blurred"
-    names: str = (
-        ""  # file with the source photos' names, one a line or a CSV with `image`; or "cuhk:train"; "" takes all
-    )
+    names: str = ""  # file with the source photos' names, one a line or a CSV; or "cuhk:train"; "" takes the folder
     data_dir: str = ""  # where tfds keeps prepared sets; "" is its own default
     manual_dir: str = ""  # where the files of a tfds set lie as downloaded; needed the first time
     scenes: int = 0  # how many scenes a set has, for data "scenes"
