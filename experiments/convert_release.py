@@ -9,7 +9,7 @@ Seconds. The generator then gives the release's mask of a photo, to 1e-3 a pixel
 import argparse
 from pathlib import Path
 
-from experiments import command
+from sgdbd_jax.cli import command
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -17,7 +17,7 @@ def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
 
     from sgdbd_jax.config import to_dict
-    from sgdbd_jax.download import file_sha256
+    from sgdbd_jax.files import file_sha256
     from sgdbd_jax.porting.formats import read_torch
     from sgdbd_jax.porting.release import convert_discriminator, convert_generator
     from sgdbd_jax.presets import RELEASE_DISCRIMINATOR, RELEASE_GENERATOR

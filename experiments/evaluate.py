@@ -19,13 +19,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import allocator, command, compiled
+from sgdbd_jax.cli import allocator, command, compiled
 from sgdbd_jax.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from sgdbd_jax.metrics import Protocol, SetScores
+    from sgdbd_jax.evaluation.protocols import Protocol, SetScores
 
     MaskOf = Callable[[Path, np.ndarray], np.ndarray]  # a photo's file and pixels to its mask
 
@@ -48,9 +48,9 @@ def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     compiled.keep()
 
-    from sgdbd_jax.metrics import PAPER, score
-    from sgdbd_jax.sod_metrics import SOD
-    from sgdbd_jax.weights import write_atomically
+    from sgdbd_jax.evaluation.protocols import PAPER, score
+    from sgdbd_jax.evaluation.sod import SOD
+    from sgdbd_jax.files import write_atomically
 
     protocol = {"paper": PAPER, "sod": SOD}[options.protocol]
     pairs = _pair(options)
@@ -117,8 +117,8 @@ def _pair(options: argparse.Namespace) -> list[Pair]:
 
 def _detecting(options: argparse.Namespace, protocol: Protocol) -> MaskOf:
     """Masks made by a generator, straight at the size that the protocol asks for."""
-    from sgdbd_jax.detector import Detector
-    from sgdbd_jax.validation import stored
+    from sgdbd_jax.detection.detector import Detector
+    from sgdbd_jax.evaluation.scoring import stored
 
     detector = Detector.load(options.weights, work_size=options.work_size, refine=not options.no_refine)
     return lambda image, photo: stored(detector(photo, size=_size(protocol, photo)))

@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import command
+from sgdbd_jax.cli import command
 
 if TYPE_CHECKING:
     from sgdbd_jax.porting.vgg16 import Published
@@ -44,7 +44,7 @@ def fetch(published: Published, folder: Path) -> Path:
     """
     from tqdm import tqdm
 
-    from sgdbd_jax.download import download
+    from sgdbd_jax.porting.download import download
     from sgdbd_jax.porting.formats import require
 
     require(published.library, f"reading {published.name}")

@@ -22,13 +22,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import allocator, command, compiled
+from sgdbd_jax.cli import allocator, command, compiled
 from sgdbd_jax.errors import UserError, shown
 
 if TYPE_CHECKING:
-    from experiments.inputs import Inputs, Photo
-    from experiments.outputs import Results
-    from experiments.report import Record
+    from sgdbd_jax.folders.inputs import Inputs, Photo
+    from sgdbd_jax.folders.outputs import Results
+    from sgdbd_jax.folders.report import Record
 
 SAVE_EVERY = 60  # seconds between reports: what a kill that cannot be caught may cost
 
@@ -40,10 +40,11 @@ def main(argv: list[str] | None = None) -> int:
 
     from tqdm import tqdm
 
-    from experiments import batch, inputs, outputs, report
     from sgdbd_jax.data.photos import MAX_PIXELS
     from sgdbd_jax.data.threads import work_ahead
-    from sgdbd_jax.detector import Detector
+    from sgdbd_jax.detection.detector import Detector
+    from sgdbd_jax.folders import inputs, outputs, report
+    from sgdbd_jax.folders.worker import WORKERS, Worker
 
     found = inputs.find(options.paths, recursive=options.recursive, listed=lambda: sys.stdin.buffer.read())
     _tell(found)
@@ -59,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 
     saved = save()  # a folder that cannot be written is told before the work
     with _stopping() as signals:
-        worker = batch.Worker(
+        worker = Worker(
             detector,
             options.out,
             wanted,
@@ -67,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
             say=_say,
             stopped=lambda: bool(signals),
         )
-        made = work_ahead(worker, itertools.takewhile(lambda _: not signals, jobs), workers=batch.WORKERS)
+        made = work_ahead(worker, itertools.takewhile(lambda _: not signals, jobs), workers=WORKERS)
         before = len(found.photos) - len(jobs)
         try:
             with tqdm(total=len(found.photos), initial=before, unit="photo", delay=1) as bar:
@@ -158,8 +159,8 @@ def _plan(
     options: argparse.Namespace, found: Inputs, wanted: Results, settings: str
 ) -> tuple[dict[str, Record], list[tuple[Photo, str]]]:
     """What there is to report already, by path; and the photos to work on, with the names of their results."""
-    from experiments import inputs, report
-    from experiments.batch import failure
+    from sgdbd_jax.folders import inputs, report
+    from sgdbd_jax.folders.worker import failure
 
     before = report.read(options.out)  # of earlier runs: other photos keep their names and their places in the report
     records = {path: record for path, record in before.items() if record.status == "done"}
@@ -181,8 +182,8 @@ def _plan(
 
 def _settings(options: argparse.Namespace) -> str:
     """What decides how results look, in words."""
-    from sgdbd_jax.download import file_sha256
-    from sgdbd_jax.shipped import shipped
+    from sgdbd_jax.detection.shipped import shipped
+    from sgdbd_jax.files import file_sha256
 
     weights = file_sha256(options.weights or shipped())[:12]
     names = ("work_size", "no_refine", "full", "polarity", "binary")

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import allocator, command, compiled
-from experiments.scoring import REFINEMENTS, SIZES, Scoring
+from sgdbd_jax.cli import allocator, command, compiled
 from sgdbd_jax.config import flatten
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.evaluation.kept import REFINEMENTS, SIZES, Scoring
 
 if TYPE_CHECKING:
     from sgdbd_jax.data.sources import PhotoSet
@@ -109,8 +109,8 @@ def main(argv: list[str] | None = None) -> int:
 
     from sgdbd_jax.data.names import read_names
     from sgdbd_jax.data.sources import load_pairs
-    from sgdbd_jax.shipped import shipped
-    from sgdbd_jax.weights import write_atomically
+    from sgdbd_jax.detection.shipped import shipped
+    from sgdbd_jax.files import write_atomically
 
     names = read_names(options.names) if options.names is not None else None
     photos = load_pairs(options.images, options.masks, white=options.masks_white, size=None, names=names)
@@ -291,7 +291,7 @@ def _floors(photos: PhotoSet) -> dict[str, dict[str, float]]:
     import numpy as np
 
     from sgdbd_jax.data.photos import resize_photo
-    from sgdbd_jax.metrics import PAPER, score
+    from sgdbd_jax.evaluation.protocols import PAPER, score
 
     square = (PAPER.size or 0, PAPER.size or 0)
     truths = [resize_photo(truth, square).astype(np.float32) / 255 for truth in photos.masks or ()]

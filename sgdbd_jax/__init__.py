@@ -6,7 +6,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sgdbd_jax.detector import Detector
+    from sgdbd_jax.detection.detector import Detector
 
 __all__ = ["Detector"]
 __version__ = "0.1.0"
@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if name == "Detector":
-        from sgdbd_jax.detector import Detector
+        from sgdbd_jax.detection.detector import Detector
 
         return Detector
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,7 +7,6 @@ to (`kind`), its config, and whatever else the reader must know (for a VGG16, th
 import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 from flax import traverse_util
 
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.files import write_atomically
 
 FORMAT = "sgdbd_jax/1"
 
@@ -147,26 +147,3 @@ def _in_order(data: bytes) -> bytes:
     header = json.dumps(json.loads(data[8:start]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)  # the format wants tensors aligned
     return len(header).to_bytes(8, "little") + header + data[start:]
-
-
-def write_atomically(path: str | os.PathLike, data: bytes) -> None:
-    """Writes `data` beside `path` and renames it into place, so that no reader ever sees half a file.
-
-    Raises:
-        UserError: the operating system refuses (full disk, no permission); an earlier file stays as it was.
-    """
-    path = Path(path)
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".writing-", delete=False) as file:
-            temporary = file.name
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error

@@ -11,7 +11,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from sgdbd_jax.errors import UserError
-from sgdbd_jax.weights import halve, load_weights, merge, save_weights, write_atomically
+from sgdbd_jax.files import write_atomically
+from sgdbd_jax.weights import halve, load_weights, merge, save_weights
 
 TREE = {
     "params": {

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from experiments import allocator, command, compiled
+from sgdbd_jax.cli import allocator, command, compiled
 from sgdbd_jax.config import Config, replace
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.presets import PRESETS

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sgdbd_jax.weights import write_atomically
+from sgdbd_jax.files import write_atomically
 
 
 @dataclass(frozen=True)

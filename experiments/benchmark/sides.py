@@ -16,7 +16,7 @@ from jax.interpreters.partial_eval import dce_jaxpr
 
 from experiments.benchmark.timing import Run
 from sgdbd_jax.config import Config
-from sgdbd_jax.detector import Detector
+from sgdbd_jax.detection.detector import Detector
 from sgdbd_jax.models import convolution
 from sgdbd_jax.models.generator import MULTIPLE
 from sgdbd_jax.models.layers import to_unit

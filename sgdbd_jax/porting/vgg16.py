@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from sgdbd_jax.config import IMAGENET, InputNorm
-from sgdbd_jax.download import file_sha256
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.files import file_sha256
 from sgdbd_jax.models.vgg16 import BLOCKS, LAYERS
 from sgdbd_jax.porting import formats
 from sgdbd_jax.weights import FORMAT, load_weights, merge, reading_metadata, save_weights

@@ -23,8 +23,8 @@ import numpy as np
 
 from sgdbd_jax.config import FREE_FIELDS, Config, flatten
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.files import write_atomically
 from sgdbd_jax.training.parallel import wait_for_all
-from sgdbd_jax.weights import write_atomically
 
 CHECKSUMS = "checksums.json"  # in a checkpoint's folder
 ARRAYS = "default/"  # Orbax's folder for them in a checkpoint's

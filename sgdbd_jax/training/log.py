@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sgdbd_jax.errors import UserError
-from sgdbd_jax.weights import write_atomically
+from sgdbd_jax.files import write_atomically
 
 
 class MetricsLog:

@@ -11,13 +11,13 @@ import jax
 
 from sgdbd_jax.data.batches import Row, RowMaker, make_batch, prefetch
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.files import write_atomically
 from sgdbd_jax.training.checkpoint import Checkpoints
 from sgdbd_jax.training.log import MetricsLog
 from sgdbd_jax.training.parallel import Step, any_process, process_rows
 from sgdbd_jax.training.samples import sample_picture, score_generator
 from sgdbd_jax.training.state import FitState, NetState, TrainState
 from sgdbd_jax.training.watchdog import Watchdog, check_state
-from sgdbd_jax.weights import write_atomically
 
 if TYPE_CHECKING:
     from sgdbd_jax.training.run import Run

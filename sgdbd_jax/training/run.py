@@ -16,7 +16,7 @@ from sgdbd_jax import pictures
 from sgdbd_jax.config import Config, to_dict
 from sgdbd_jax.data.batches import RowMakers
 from sgdbd_jax.data.training_sets import Photos, fingerprints
-from sgdbd_jax.download import file_sha256
+from sgdbd_jax.files import file_sha256, write_atomically
 from sgdbd_jax.training.checkpoint import Checkpoints, claim_workdir
 from sgdbd_jax.training.log import read_log
 from sgdbd_jax.training.loop import Reporter, Stage, generator_of, run_stage
@@ -26,7 +26,7 @@ from sgdbd_jax.training.samples import prediction, sample_picture, score_generat
 from sgdbd_jax.training.state import FitState, Networks, TrainState, init_game, make_optimiser
 from sgdbd_jax.training.step import make_disc_step, make_game_step
 from sgdbd_jax.training.teach import make_targets
-from sgdbd_jax.weights import halve, save_weights, write_atomically
+from sgdbd_jax.weights import halve, save_weights
 
 WARM_STREAM, GAME_STREAM, TAUGHT_STREAM, DISC_STREAM = 12, 13, 15, 16  # of random numbers
 

@@ -8,16 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from sgdbd_jax import pictures
-from sgdbd_jax.composite import composites
 from sgdbd_jax.config import Config
 from sgdbd_jax.data.batches import make_batch
 from sgdbd_jax.data.sources import PhotoSet
-from sgdbd_jax.detector import Detector
+from sgdbd_jax.detection.detector import Detector
+from sgdbd_jax.detection.refine import Refinement
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.evaluation.scoring import Detect, score_detector
+from sgdbd_jax.game.composites import composites
 from sgdbd_jax.models.layers import to_unit
-from sgdbd_jax.refine import Refinement
 from sgdbd_jax.training.state import NetState
-from sgdbd_jax.validation import Detect, score_detector
 
 if TYPE_CHECKING:
     from sgdbd_jax.training.run import Run

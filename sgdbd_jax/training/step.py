@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from sgdbd_jax.composite import composites, paste
 from sgdbd_jax.config import Config
-from sgdbd_jax.losses import (
+from sgdbd_jax.game.composites import composites, paste
+from sgdbd_jax.game.losses import (
     adversarial_loss,
     binarisation_loss,
     coverage_loss,

@@ -18,13 +18,13 @@ from PIL import Image
 from sgdbd_jax.data.photos import load_mask
 from sgdbd_jax.data.sources import KEEP, FileImages
 from sgdbd_jax.data.threads import work_ahead
-from sgdbd_jax.detector import Detector
+from sgdbd_jax.detection.detector import Detector
+from sgdbd_jax.detection.refine import Refinement
 from sgdbd_jax.errors import UserError
-from sgdbd_jax.refine import Refinement
+from sgdbd_jax.files import write_atomically
 from sgdbd_jax.training.loop import Stopped
 from sgdbd_jax.training.parallel import any_process
 from sgdbd_jax.training.samples import prediction
-from sgdbd_jax.weights import write_atomically
 
 if TYPE_CHECKING:
     from sgdbd_jax.training.run import Run

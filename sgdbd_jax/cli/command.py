@@ -1,0 +1,57 @@
+"""What every command shares: how it ends, and the options that mean the same everywhere."""
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from sgdbd_jax.errors import UserError
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Ends the process with the code that `main` returns; bad input is one line on standard error and code 2.
+
+    Warnings of the library, too, become one line each.
+    """
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    try:
+        code = main()
+    except UserError as error:
+        code = _fail(str(error))
+    except OSError as error:  # a full disk, a folder that may not be written: the machine's state, not a defect
+        where = f"{error.filename}: " if error.filename else ""
+        code = _fail(f"{where}{error.strerror or error}")
+    except KeyboardInterrupt:
+        code = _fail("interrupted", code=130)
+    sys.exit(code)
+
+
+def cache_folder() -> Path:
+    """Where this program keeps what it can make or fetch again; not made yet."""
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))  # one that is empty or relative counts as none, says XDG
+    return (given if given.is_absolute() else Path.home() / ".cache") / "sgdbd_jax"
+
+
+def add_work_size(parser: argparse.ArgumentParser) -> None:
+    """Adds `--work_size`, as `sgdbd_jax.detection.detector.Detector` takes it."""
+
+    def work_size(text: str) -> int | str:
+        if text != "native" and int(text.removeprefix("max:")) < 1:
+            raise ValueError(text)  # argparse makes a sentence of it
+        return int(text) if text.isdecimal() else text
+
+    parser.add_argument(
+        "--work_size",
+        type=work_size,
+        metavar="N|max:N|native",
+        help="photos are resized for the network to N x N pixels, as in the paper's tables (320); to at most N on the"
+        " longer side; or stay as they are; what the weights were validated at, or 320",
+    )
+    parser.add_argument("--no_refine", action="store_true", help="masks as the network gives them")
+
+
+def _fail(message: str, *, code: int = 2) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code

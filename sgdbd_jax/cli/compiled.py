@@ -1,0 +1,90 @@
+"""Compiled programs, kept in the user's cache folder: a second run of a command compiles nothing again."""
+
+import contextlib
+import hashlib
+import itertools
+import os
+import platform
+import re
+import sys
+import warnings
+from pathlib import Path
+
+from sgdbd_jax.cli import command
+
+LIMIT = 1 << 30  # bytes; the 50 programs of a short training run take 2 MB
+VARIABLE = "JAX_COMPILATION_CACHE_DIR"
+
+
+def keep() -> None:
+    """Tells JAX, which must not be imported yet, to keep its compiled programs; the oldest beyond `LIMIT` are removed.
+
+    Where the variable is set, or the folder cannot be written, all stays as it is. Trouble with a kept program never
+    costs more than compiling it again.
+    """
+    if VARIABLE in os.environ or "jax" in sys.modules:  # whoever set the one or imported the other has decided
+        return
+    try:
+        root = command.cache_folder() / "compiled"
+        folder = root / machine()
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            return
+        _tidy(root)
+    except (OSError, RuntimeError):  # a RuntimeError: a user without a home
+        return
+    os.environ[VARIABLE] = str(folder)
+    # JAX's own bound keeps only what took a second to compile; most of a run's programs take less.
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    _drop_damaged(folder)
+
+
+def machine() -> str:
+    """Names what a compiled program depends on and JAX's key for it leaves out: the processor, and how many cores.
+
+    On a CPU it is machine code, its loops shared out among the cores that the process may use. With a folder for each
+    kind, a home on several machines is safe, XLA has no reason to complain of a program that it loads, and it loads
+    exactly what it would have compiled.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    kind = [platform.machine(), str(cores)]
+    try:
+        with open("/proc/cpuinfo") as lines:
+            first = itertools.takewhile(str.strip, lines)
+            named = ("vendor", "cpu family", "model", "flags", "CPU ", "Features")  # not its clock, which varies
+            kind += [line for line in first if line.startswith(named)]
+    except OSError:  # not Linux
+        kind.append(platform.node())
+    return hashlib.sha256("\n".join(kind).encode()).hexdigest()[:12]
+
+
+def _tidy(root: Path) -> None:
+    """Removes the oldest files beyond `LIMIT`.
+
+    JAX's own bound asks for one more library, and keeps nothing any more after a process was killed while it wrote.
+    """
+    files = []
+    for path in root.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # another process tidies too
+            if path.is_file():
+                files.append((path.stat(), path))
+    total = 0
+    for stat, path in sorted(files, key=lambda file: file[0].st_mtime_ns, reverse=True):
+        total += stat.st_size
+        if total > LIMIT:
+            path.unlink(missing_ok=True)
+
+
+def _drop_damaged(folder: Path) -> None:
+    """Removes what JAX warns that it cannot read, or write, in place of the warning; it then is written anew."""
+    show = warnings.showwarning
+
+    def show_or_drop(message: Warning | str, *rest, **options) -> None:
+        trouble = re.match(r"Error (?:reading|writing) persistent compilation cache entry for '(\w+)'", str(message))
+        if trouble is None:
+            show(message, *rest, **options)
+            return
+        for path in folder.glob(f"{trouble[1]}-*"):
+            path.unlink(missing_ok=True)
+
+    warnings.showwarning = show_or_drop

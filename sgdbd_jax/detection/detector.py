@@ -1,0 +1,270 @@
+"""From a weight file and a photo of any size to its mask."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias, overload
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from sgdbd_jax.config import GeneratorConfig, from_dict
+from sgdbd_jax.data.photos import load_photo, photo_from_image, resize_mask, resize_photo
+from sgdbd_jax.detection.refine import Refinement
+from sgdbd_jax.detection.shipped import shipped
+from sgdbd_jax.detection.tiling import by_tiles, carry
+from sgdbd_jax.errors import UserError
+from sgdbd_jax.models.folding import fold_norms, with_taps
+from sgdbd_jax.models.generator import MULTIPLE, Generator
+from sgdbd_jax.models.layers import to_unit
+from sgdbd_jax.weights import load_weights, merge, reading_metadata
+
+BUCKET = 128  # photos of sizes of their own are padded to multiples of it, so that few sizes are compiled
+LARGEST = 4096  # pixels a side of a working size; 4096 takes tens of gigabytes, unless by tiles
+DECIDING = "max:1024"  # working size up to which masks that are made by tiles are refined, which is not done by tiles
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What the network saw and said of a photo; with `full`, made smaller where that is too large to be refined."""
+
+    photo: np.ndarray  # [h, w, 3] uint8
+    mask: np.ndarray  # [h, w] float32 in [0, 1], 1 = in focus
+
+
+Photo: TypeAlias = str | os.PathLike[str] | Image.Image | np.ndarray
+Photos: TypeAlias = list[Any] | tuple[Photo, ...]  # Any: a list of paths is no list of photos to a type checker
+
+
+class Detector:
+    """A trained generator, compiled, that takes photos of any size; several threads may share one.
+
+    It compiles anew for every working size: with "native" and "max:N", for every size up to a multiple of 128 pixels,
+    so that "max:1024" has 64 at the most. With `full` no size is larger than a tile, and there are 25.
+
+    Args:
+        config: the generator's.
+        variables: its `params` and, where it has BatchNorm, `batch_stats`, as they are after training.
+        work_size: side in pixels of the square that photos are resized to before the network sees them, 320 in the
+            paper's tables; or "native": photos keep their own size; or "max:N": they keep their shape, and their size
+            up to N pixels on the longer side.
+        refinement: of each photo's mask, at the size at which the network sees it; `None`: none.
+        full: whether the mask of a photo larger than the working size follows the photo's own edges, instead of being
+            enlarged. What is in focus is decided at the working size all the same. The network then works by
+            overlapping tiles, so that it takes no more memory for larger photos, or with a larger working size.
+    """
+
+    def __init__(
+        self,
+        config: GeneratorConfig,
+        variables: Mapping[str, Any],
+        *,
+        work_size: int | str = 320,
+        refinement: Refinement | None = None,
+        full: bool = False,
+    ) -> None:
+        self._working = _working_size(work_size)
+        self._multiple = MULTIPLE if isinstance(work_size, int) else BUCKET
+        self._refinement = refinement
+        self._full = full
+        self._config = dataclasses.replace(config, trunk_norm=False, decoder_norm=False)
+        self._variables = _prepare(dict(variables))
+
+    @classmethod
+    def load(
+        cls,
+        weights: str | os.PathLike | None = None,
+        *,
+        work_size: int | str | None = None,
+        refine: bool = True,
+        full: bool = False,
+    ) -> Detector:
+        """Reads a generator's weight file, as training and the converters write it.
+
+        Args:
+            weights: the file; `None`: the weights that come with the package.
+            work_size: as above; `None`: what the file says it was validated at, or 320.
+            refine: whether masks are refined as the file asks for, if it does.
+            full: as above.
+
+        Raises:
+            UserError: no such file, not a generator's, truncated, of another architecture, or not finite.
+        """
+        weights = shipped() if weights is None else weights
+        loaded, metadata = load_weights(weights, kind="generator")
+        photo = jax.ShapeDtypeStruct((1, MULTIPLE, MULTIPLE, 3), jnp.float32)
+        with reading_metadata(weights):
+            config = from_dict(GeneratorConfig, metadata["config"])
+            asked = metadata.get("prediction", {})
+            refinement = Refinement(**asked["refinement"]) if refine and "refinement" in asked else None
+            expected = jax.eval_shape(lambda p: Generator(config).init(jax.random.key(0), p, train=False), photo)
+        variables = merge(expected, loaded, where=str(weights))
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)):
+            raise UserError(f"{weights}: holds values that are not finite; its training diverged, take an earlier file")
+        work_size = work_size or asked.get("work_size", 320)
+        return cls(config, variables, work_size=work_size, refinement=refinement, full=full)
+
+    @overload
+    def __call__(self, photos: Photo, size: tuple[int, int] | None = None) -> np.ndarray: ...
+
+    @overload
+    def __call__(self, photos: Photos, size: tuple[int, int] | None = None) -> list[np.ndarray]: ...
+
+    def __call__(self, photos: Photo | Photos, size: tuple[int, int] | None = None) -> np.ndarray | list[np.ndarray]:
+        """The mask of a photo, or those of several.
+
+        Args:
+            photos: a photo: the path of an image file; a PIL image, of any mode; or `[H, W, 3]` uint8 RGB, any H and W.
+                Or a list or tuple of such, or `[B, H, W, 3]` uint8 RGB. Files and PIL images are taken as
+                `data.photos.load_photo` says: upright, as they are displayed.
+            size: (height, width) of the masks; each photo's own where not given.
+
+        Returns:
+            `[H, W]` float32 in [0, 1], 1 = in focus. Of a list or tuple, a list of such; of a batch, `[B, H, W]`.
+
+        Raises:
+            UserError: a file that is no photo.
+            ValueError: an array that is not an RGB photo of uint8, or an image whose values have no known range.
+        """
+        if isinstance(photos, list | tuple):
+            return [self._mask(_pixels(photo), size) for photo in photos]
+        if not isinstance(photos, np.ndarray) or photos.ndim != 4:
+            return self._mask(_pixels(photos), size)
+        masks = np.empty((len(photos), *(size or photos.shape[1:3])), np.float32)
+        for mask, photo in zip(masks, photos):
+            mask[:] = self._mask(photo, size)
+        return masks
+
+    def see(self, photo: np.ndarray) -> Seen:
+        """The network's part of the work on a photo, which takes all cores, and memory of its own.
+
+        Args:
+            photo: `[H, W, 3]` uint8 RGB, any H and W.
+
+        Returns:
+            What `finish` makes the mask of.
+
+        Raises:
+            ValueError: not such an array.
+        """
+        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or photo.size == 0:
+            raise ValueError(f"a photo must be uint8 [H, W, 3], here {photo.dtype} {photo.shape}")
+        shown = _sized(photo, self._working(*photo.shape[:2]), resize_photo)
+        mask = by_tiles(self._padded, shown) if self._full else self._padded(shown)
+        if self._full and self._refinement is not None:
+            most = _working_size(DECIDING)(*mask.shape)
+            mask, shown = _sized(mask, most, resize_mask), _sized(shown, most, resize_photo)
+        return Seen(shown, mask)
+
+    def finish(self, photo: np.ndarray, seen: Seen, size: tuple[int, int] | None = None) -> np.ndarray:
+        """The rest of the work, mostly on one core: refines what the network said, and brings it to the photo's size.
+
+        Args:
+            photo: `[H, W, 3]` uint8 RGB, as `see` got it.
+            seen: what `see` made of it.
+            size: (height, width) of the mask; the photo's own where not given.
+
+        Returns:
+            `[H, W]` float32 in [0, 1], 1 = in focus: what the detector gives when it is called.
+        """
+        own = photo.shape[:2]
+        mask = seen.mask if self._refinement is None else self._refinement(seen.mask, seen.photo)
+        if self._full and mask.size < own[0] * own[1]:
+            mask = carry(mask, seen.photo, photo)
+        return _sized(mask, size or own, resize_mask)
+
+    def detect(self, photos: np.ndarray | jax.Array) -> jax.Array:
+        """The masks of a batch, as the network sees it: not resized, not padded.
+
+        Args:
+            photos: `[B, H, W, 3]` uint8 RGB, H and W multiples of 16.
+
+        Returns:
+            `[B, H, W]` float32 in [0, 1], 1 = in focus; on the device, perhaps still being computed.
+
+        Raises:
+            ValueError: not such a batch.
+        """
+        if (
+            photos.dtype != np.uint8
+            or photos.ndim != 4
+            or photos.shape[3] != 3
+            or any(side % MULTIPLE or not side for side in photos.shape[1:3])
+        ):
+            raise ValueError(
+                f"photos must be uint8 [B, H, W, 3], sides multiples of {MULTIPLE}, here {photos.dtype} {photos.shape}"
+            )
+        return _detect(self._config, self._variables, photos)
+
+    def _mask(self, photo: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+        """`[H, W, 3]` uint8 to `[H, W]`, or `size`."""
+        return self.finish(photo, self.see(photo), size)
+
+    def _padded(self, photo: np.ndarray) -> np.ndarray:
+        """`[H, W, 3]` uint8, any H and W, to `[H, W]` as the network gives it."""
+        height, width = photo.shape[:2]
+        # np.pad reflects as often as it must, so even a photo smaller than its padding works.
+        padded = np.pad(photo, ((0, -height % self._multiple), (0, -width % self._multiple), (0, 0)), mode="reflect")
+        return np.asarray(self.detect(padded[None]))[0, :height, :width].copy()  # cut by JAX, each size would compile
+
+
+def _working_size(work_size: int | str) -> Callable[[int, int], tuple[int, int]]:
+    """From a photo's height and width to those at which the network sees it."""
+    if work_size == "native":
+        return lambda height, width: (height, width)
+    largest = str(work_size).removeprefix("max:")
+    if not largest.isdecimal() or not 1 <= int(largest) <= LARGEST:
+        raise UserError(
+            f"work_size: {work_size!r} must be a number of pixels, from 1 to {LARGEST}, 'max:' and such a number, or"
+            " 'native'"
+        )
+    side = int(largest)
+    if isinstance(work_size, int):
+        return lambda height, width: (side, side)
+
+    def within(height: int, width: int) -> tuple[int, int]:
+        scale = min(1.0, side / max(height, width))
+        return max(1, round(scale * height)), max(1, round(scale * width))
+
+    return within
+
+
+def _pixels(photo: Photo) -> np.ndarray:
+    """`[H, W, 3]` uint8 of whatever is a photo."""
+    if isinstance(photo, np.ndarray):
+        return photo
+    if isinstance(photo, Image.Image):
+        return photo_from_image(photo)
+    return load_photo(photo)
+
+
+def _sized(
+    array: np.ndarray, size: tuple[int, int], resize: Callable[[np.ndarray, tuple[int, int]], np.ndarray]
+) -> np.ndarray:
+    """A photo or mask as it is, if it has the size."""
+    return array if array.shape[:2] == size else resize(array, size)
+
+
+@jax.jit
+def _prepare(variables: dict[str, Any]) -> dict[str, Any]:
+    """What the network computes with: norms folded away and, on a CPU, filters transformed."""
+    folded = fold_norms(variables)
+    return with_taps(folded) if jax.default_backend() == "cpu" else folded
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _detect(config: GeneratorConfig, variables: Mapping[str, Any], photos: jax.Array) -> jax.Array:
+    """Masks of padded photos, compiled once a config and shape, whichever detector asks."""
+
+    def masks(photos: jax.Array) -> jax.Array:
+        logits = jnp.asarray(Generator(config).apply(variables, to_unit(photos), train=False))
+        return jax.nn.sigmoid(logits[..., 0])
+
+    if jax.default_backend() != "cpu":
+        return masks(photos)
+    return jax.lax.map(lambda photo: masks(photo[None])[0], photos)  # one by one they stay in the cache

@@ -1,0 +1,174 @@
+"""From the arguments of `experiments.predict` to photos, and to the names of their results."""
+
+import errno
+import glob
+import os
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sgdbd_jax.data.photos import SUFFIXES, photo_stem
+from sgdbd_jax.errors import shown
+from sgdbd_jax.folders.outputs import ENDINGS
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A file that is to be read as a photo.
+
+    Attributes:
+        path: as the arguments have it.
+        place: under the folder that was asked for, without its extension, as `trip/IMG_1`.
+    """
+
+    path: Path
+    place: str
+
+    @property
+    def absolute(self) -> str:
+        """The path by which reports know the photo, wherever they are read."""
+        return os.path.abspath(self.path)
+
+
+@dataclass
+class Inputs:
+    """What arguments stand for.
+
+    Attributes:
+        photos: each file once, however many arguments and links lead to it; those of a folder sorted.
+        refused: arguments, and folders under them, that give no photos, and why.
+        results: files that were left out, for they are named as results of the command are.
+    """
+
+    photos: list[Photo] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    results: set[Path] = field(default_factory=set)
+
+
+def find(arguments: Iterable[str], *, recursive: bool, listed: Callable[[], bytes]) -> Inputs:
+    """Finds the photos.
+
+    Args:
+        arguments: files; folders; patterns as `trips/**/*.jpg`; or `-`.
+        recursive: also look into the folders of folders. Links to folders are not followed, so there are no loops.
+        listed: gives the list that `-` stands for: more arguments, one a line or, if it has a NUL byte anywhere, each
+            ended by one, as `find -print0` writes them, for names with newlines.
+    """
+    inputs = Inputs()
+    seen = set()
+    for argument in _expanded(arguments, listed):
+        # What exists is meant as it stands, even if its name reads like a pattern.
+        matches = [] if os.path.lexists(argument) else _matches(argument)
+        for path in matches or [argument]:
+            for photo in _photos(path, recursive, inputs):
+                if photo.path.name.endswith(ENDINGS):
+                    inputs.results.add(photo.path)
+                elif (real := os.path.realpath(photo.path)) not in seen:
+                    seen.add(real)
+                    inputs.photos.append(photo)
+    return inputs
+
+
+def name_results(photos: Sequence[Photo], kept: Mapping[str, str]) -> list[str]:
+    """Names for the results of photos, relative to the folder of results, none twice.
+
+    A photo's results are named by its place, with `-2`, `-3`, ... where others are named so already, or so alike that
+    some file systems see no difference. Which files exist plays no part: the same photos get the same names again.
+
+    Args:
+        photos: in the order of `find`.
+        kept: names from earlier runs, by absolute path; these photos keep them, and no other gets them.
+
+    Returns:
+        A name a photo.
+    """
+    taken = {_alike(name) for name in kept.values()}
+    names = []
+    for photo in photos:
+        name, count = kept.get(photo.absolute, photo.place), 1
+        while photo.absolute not in kept and _alike(name) in taken:
+            count += 1
+            name = f"{photo.place}-{count}"
+        taken.add(_alike(name))
+        names.append(name)
+    return names
+
+
+def _alike(name: str) -> str:
+    """The same for names that differ in case, or in how accents are written."""
+    return unicodedata.normalize("NFC", name.casefold())
+
+
+def _expanded(arguments: Iterable[str], listed: Callable[[], bytes]) -> Iterator[str]:
+    for argument in arguments:
+        if argument != "-":
+            yield argument
+            continue
+        data = listed()
+        names = data.split(b"\0") if b"\0" in data else data.splitlines()
+        yield from (os.fsdecode(name) for name in names if name)
+
+
+def _matches(pattern: str) -> list[str]:
+    """What a pattern stands for; hidden names only where it begins with their dot.
+
+    `glob.glob` would follow links to folders under `**`, and two that lead back would keep it for ever.
+    """
+    if not glob.has_magic(pattern):
+        return []
+    path = Path(pattern)
+    dots = any(part.startswith(".") for part in path.parts if part not in (".", ".."))
+    try:
+        found = [Path(path.anchor, match) for match in Path(path.anchor).glob(str(path.relative_to(path.anchor)))]
+    except (ValueError, NotImplementedError):  # such as `**.jpg`
+        return []
+    return sorted(str(match) for match in found if dots or not any(part.startswith(".") for part in match.parts))
+
+
+def _photos(path: str, recursive: bool, inputs: Inputs) -> list[Photo]:
+    """The photos of a file or folder; what else there is to say goes into `inputs`."""
+    if os.path.isdir(path):
+        return _photos_in(path, recursive, inputs)
+    if wrong := _wrong(path):
+        inputs.refused[path] = wrong
+        return []
+    return [Photo(Path(path), photo_stem(os.path.basename(path)))]
+
+
+def _wrong(path: str | Path) -> str | None:
+    """Why there is nothing to read, if so."""
+    try:
+        os.stat(path)
+    except PermissionError as error:
+        return f"cannot be read ({error.strerror})"
+    except (OSError, ValueError) as error:
+        if not os.path.islink(path):
+            return "no such file or folder"
+        loops = isinstance(error, OSError) and error.errno == errno.ELOOP
+        return f"a link to {shown(os.readlink(path))} that leads " + ("back to itself" if loops else "nowhere")
+    return None
+
+
+def _photos_in(folder: str, recursive: bool, inputs: Inputs) -> list[Photo]:
+    """The files of a folder that are named as photos are; hidden ones are other programs' thumbnails and forks."""
+    refused: dict[str, str] = {}
+
+    def refuse(error: OSError) -> None:
+        refused[error.filename] = f"cannot be listed ({error.strerror})"
+
+    found = []
+    for place, subfolders, files in os.walk(folder, onerror=refuse):
+        subfolders[:] = [name for name in subfolders if recursive and not name.startswith(".")]
+        for path in (Path(place, name) for name in files if not name.startswith(".")):
+            if path.suffix.lower() not in SUFFIXES:
+                continue
+            if path.is_symlink() and (wrong := _wrong(path)):
+                refused[str(path)] = wrong
+            else:
+                found.append(Photo(path, path.relative_to(folder).with_name(photo_stem(path.name)).as_posix()))
+    if not found and not refused:
+        ending = f"files ending in {', '.join(sorted(SUFFIXES))}"
+        refused[folder] = f"no photos; expected {ending}" + ("" if recursive else ", or --recursive for its folders")
+    inputs.refused |= refused
+    return sorted(found, key=lambda photo: photo.path)

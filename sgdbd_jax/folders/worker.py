@@ -1,0 +1,158 @@
+"""Photos by the thousand: while one is in the network, others are decoded, refined, measured and encoded."""
+
+import contextlib
+import errno
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from sgdbd_jax.data.photos import load_photo
+from sgdbd_jax.detection.detector import Detector
+from sgdbd_jax.detection.focus import measure
+from sgdbd_jax.errors import UserError, shown
+from sgdbd_jax.files import write_atomically
+from sgdbd_jax.folders.inputs import Photo
+from sgdbd_jax.folders.outputs import Results, eight_bits, thumbnails
+from sgdbd_jax.folders.report import Record
+
+WORKERS = max(3, os.cpu_count() or 1)  # threads: one decodes, one is in the network, the others finish, in 0.2 GB
+PIXELS = 48_000_000  # of photos in hand, beyond which no other is read; at 12 bytes each that is 0.6 GB
+NO_MORE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}  # what befell one file will befall the next
+
+
+class DiskFailed(UserError):
+    """No results can be written any more."""
+
+
+class Worker:
+    """Takes photos from file to results, for several threads, of which each is at a stage of its own.
+
+    Args:
+        detector: gives the masks; its network is asked for one photo at a time, for it takes all cores.
+        out: folder of the results.
+        results: which a photo gets.
+        max_pixels: of a photo; larger ones are refused.
+        say: called with a line for the user on a file that cannot be used, or not all of it.
+        stopped: whether photos not yet in the network shall be left.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        out: Path,
+        results: Results,
+        *,
+        max_pixels: int,
+        say: Callable[[str], None],
+        stopped: Callable[[], bool],
+    ) -> None:
+        self._detector, self._out, self._results = detector, out, results
+        self._max_pixels, self._say, self._stopped = max_pixels, say, stopped
+        self._room, self._network = Room(PIXELS), threading.Lock()
+
+    def __call__(self, job: tuple[Photo, str]) -> Record | None:
+        """Works on a photo.
+
+        Args:
+            job: the photo, and the name of its results.
+
+        Returns:
+            What there is to report, or nothing if the photo was left.
+
+        Raises:
+            DiskFailed: the photo's results cannot be written, and nor can any other's.
+        """
+        photo, name = job
+        try:
+            return self._work(photo, name)
+        except _Stopped:
+            return None
+        except DiskFailed:
+            raise
+        except Exception as error:  # whatever is wrong with this photo, the others go on
+            text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            reason = " ".join(text.removeprefix(f"{shown(photo.path)}: ").split())
+            self._say(f"error: {shown(photo.path)}: {reason}")
+            return failure(photo.absolute, name, reason)
+
+    def _work(self, photo: Photo, name: str) -> Record:
+        with self._room.photo(lambda: self._load(photo)) as pixels:
+            with self._network:
+                self._go_on()
+                started = time.perf_counter()
+                seen = self._detector.see(pixels)
+            mask = self._detector.finish(pixels, seen)
+            focus = measure(pixels, mask, seen.mask)
+            stored = eight_bits(mask)
+            del mask, seen  # before as much is needed for files
+            for ending, data in self._results.files(pixels, stored):
+                _write(self._out / (name + ending), data)
+                del data  # before the next is made
+            height, width = stored.shape
+            seconds = time.perf_counter() - started
+            return Record(photo.absolute, name, width, height, "done", "", seconds, focus, *thumbnails(pixels, stored))
+
+    def _load(self, photo: Photo) -> np.ndarray:
+        self._go_on()
+
+        def note(text: str) -> None:
+            self._say(f"note: {shown(photo.path)}: {text}")
+
+        return load_photo(photo.path, max_pixels=self._max_pixels, note=note)
+
+    def _go_on(self) -> None:
+        if self._stopped():
+            raise _Stopped
+
+
+class Room:
+    """Keeps the photos in memory few: they are read one by one, and none while the others hold too many pixels.
+
+    How large a photo is shows once it is read, so there may be one too many, of any size.
+
+    Args:
+        pixels: held by others, up to which a photo is read.
+    """
+
+    def __init__(self, pixels: int) -> None:
+        self._pixels, self._held = pixels, 0
+        self._door, self._changed = threading.Lock(), threading.Condition()
+
+    @contextlib.contextmanager
+    def photo(self, read: Callable[[], np.ndarray]) -> Iterator[np.ndarray]:
+        """Waits for room, and holds what `read` gives, `[H, W, 3]`."""
+        with self._door:
+            with self._changed:
+                self._changed.wait_for(lambda: self._held <= self._pixels)
+            photo = read()
+            size = photo.shape[0] * photo.shape[1]
+            with self._changed:
+                self._held += size
+        try:
+            yield photo
+        finally:
+            with self._changed:
+                self._held -= size
+                self._changed.notify()
+
+
+def failure(path: str, name: str, reason: str) -> Record:
+    """The record of what could not be done."""
+    return Record(path, name, 0, 0, "failed", reason, 0.0, None, b"", b"")
+
+
+class _Stopped(Exception):
+    """The photo in hand is to be left."""
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        write_atomically(path, data)
+    except UserError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in NO_MORE:
+            raise DiskFailed(str(error)) from error
+        raise

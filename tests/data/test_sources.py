@@ -1,0 +1,257 @@
+"""Folders of photos and masks to arrays: order, pairing, and what is said of files that do not fit."""
+
+import csv
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sgdbd_jax.data import sources
+from sgdbd_jax.data.photos import load_mask, resize_photo
+from sgdbd_jax.data.sources import load_folder, load_pairs, pair_files, read_all
+from sgdbd_jax.errors import UserError
+
+SHARED_DATA = os.environ.get("SGDBD_SHARED_DATA")
+
+
+def write(path, seed, size=(6, 8)):
+    """A noise photo of (height, width) `size`; a grey one where the folder is for masks."""
+    path.parent.mkdir(exist_ok=True)
+    shape = size if path.parent.name == "masks" else (*size, 3)
+    pixels = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    Image.fromarray(pixels).save(path)
+    return pixels
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Photos `a.png`, `b.JPG`, `c.png` and a mask for each."""
+    for seed, name in enumerate(["a.png", "b.JPG", "c.png"]):
+        write(tmp_path / "images" / name, seed)
+        write(tmp_path / "masks" / f"{name[0]}.png", 10 + seed)
+    return tmp_path / "images", tmp_path / "masks"
+
+
+def test_a_folder_is_read_in_the_order_of_its_names(tmp_path):
+    late, early = write(tmp_path / "b.png", 1, (4, 4)), write(tmp_path / "a.png", 2, (5, 9))
+    photos = load_folder(tmp_path, size=None)
+    assert photos.names == ("a.png", "b.png") and photos.skipped == () and photos.masks is None
+    np.testing.assert_array_equal(photos.images[0], early)
+    np.testing.assert_array_equal(photos.images[1], late)
+
+
+def test_size_squashes_whatever_the_aspect(tmp_path):
+    pixels = write(tmp_path / "a.png", 0, (5, 9))
+    photos = load_folder(tmp_path, size=4)
+    np.testing.assert_array_equal(photos.images[0], resize_photo(pixels, (4, 4)))
+
+
+def test_unreadable_photos_are_skipped_named_and_counted(tmp_path):
+    write(tmp_path / "good.png", 0)
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("no photo")
+    with pytest.warns(UserWarning) as caught:
+        photos = load_folder(tmp_path, size=4)
+    assert photos.names == ("good.png",) and photos.skipped == ("empty.jpg", "text.jpg")
+    assert len(caught) == 2
+    assert "empty.jpg: empty file" in str(caught[0].message) and "text.jpg: not an image" in str(caught[1].message)
+
+
+def test_a_folder_of_nothing_readable_is_refused(tmp_path):
+    (tmp_path / "empty.jpg").touch()
+    with pytest.raises(UserError, match=r"none of its 1 photos can be read; .*empty.jpg: empty file"):
+        load_folder(tmp_path, size=None)
+
+
+def test_progress_counts_every_photo(folders):
+    seen = []
+    load_folder(folders[0], size=4, progress=lambda *counts: seen.append(counts))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_one_worker_or_many_give_the_same(folders):
+    one, many = (load_folder(folders[0], size=None, workers=workers) for workers in (1, 3))
+    for left, right in zip(one.images, many.images, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The names of the photos and masks that are decoded, as they are."""
+    names = []
+
+    def watch(load):
+        def watched(path, **options):
+            names.append(path.name)
+            return load(path, **options)
+
+        return watched
+
+    monkeypatch.setattr(sources, "load_photo", watch(sources.load_photo))
+    monkeypatch.setattr(sources, "load_mask", watch(sources.load_mask))
+    return names
+
+
+@pytest.mark.parametrize(("keep", "kept"), [(0, 0), (143, 0), (144, 1), (300, 2), (432, 3)])
+def test_photos_beyond_the_memory_allowed_are_decoded_again_at_each_draw(folders, decoded, keep, kept):
+    """Three photos of 6 x 8 x 3 bytes."""
+    whole = load_folder(folders[0], size=None)
+    photos = load_folder(folders[0], size=None, keep=keep)
+    del decoded[:]
+    for _ in range(2):
+        for drawn, expected in zip(photos.images, whole.images, strict=True):
+            np.testing.assert_array_equal(drawn, expected)
+    assert decoded == 2 * ["a.png", "b.JPG", "c.png"][kept:]
+    assert (photos.names, photos.shapes) == (whole.names, [(6, 8, 3)] * 3)
+    assert len(decoded) == 2 * (3 - kept)  # shapes are known without decoding
+
+
+def test_which_photos_a_set_has_does_not_depend_on_the_memory_allowed(tmp_path):
+    pixels = {name: write(tmp_path / f"{name}.png", seed) for seed, name in enumerate("acd")}
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])
+    with pytest.warns(UserWarning, match=r"left out: .*b\.png"):
+        photos = load_folder(tmp_path, size=4, keep=0)
+    assert (photos.names, photos.skipped) == (("a.png", "c.png", "d.png"), ("b.png",))
+    np.testing.assert_array_equal(photos.images[-1], resize_photo(pixels["d"], (4, 4)))
+
+
+def test_pairs_beyond_the_memory_allowed_are_decoded_again(folders, decoded):
+    """Squashed to 4 x 4: 48 bytes a photo, 16 a mask. With one pair kept, four files are left."""
+    whole = load_pairs(*folders, white="blurred", size=4)
+    pairs = load_pairs(*folders, white="blurred", size=4, keep=48)
+    del decoded[:]
+    for drawn, expected in ((pairs.images, whole.images), (pairs.masks, whole.masks)):
+        np.testing.assert_array_equal(drawn[:], expected[:])
+        np.testing.assert_array_equal(drawn[1:], expected[1:])
+    assert decoded == 2 * ["b.JPG", "c.png"] + 2 * ["b.png", "c.png"]
+
+
+def test_a_photo_that_changes_or_goes_while_it_is_in_use_is_refused_by_its_name(folders):
+    photos = load_folder(folders[0], size=None, keep=0)
+    write(folders[0] / "a.png", 0, (8, 6))
+    with pytest.raises(UserError, match=r"a\.png: was changed while it is in use"):
+        photos.images[0]
+    (folders[0] / "b.JPG").unlink()
+    with pytest.raises(UserError, match=r"b\.JPG: no such file"):
+        photos.images[1]
+    with pytest.raises(IndexError):
+        photos.images[3]
+
+
+def test_pairs_are_matched_by_name_whatever_the_extension(folders):
+    pairs = load_pairs(*folders, white="focused", size=None)
+    assert pairs.names == ("a.png", "b.JPG", "c.png") and pairs.skipped == ()
+    for name, mask in zip("abc", pairs.masks, strict=True):
+        np.testing.assert_array_equal(mask, np.asarray(Image.open(folders[1] / f"{name}.png")))
+
+
+def test_white_blurred_masks_are_turned_to_white_in_focus(folders):
+    focused = load_pairs(*folders, white="focused", size=None)
+    blurred = load_pairs(*folders, white="blurred", size=None)
+    np.testing.assert_array_equal(focused.masks[0].astype(int) + blurred.masks[0], 255)
+
+
+def test_masks_written_by_predict_pair_too(folders):
+    for path in list(folders[1].iterdir()):
+        path.rename(path.with_suffix(".mask.png"))
+    assert load_pairs(*folders, white="focused", size=4).names == ("a.png", "b.JPG", "c.png")
+
+
+@pytest.mark.parametrize("names", [["c.png", "a.png"], ["a", "c"], {"a.jpg", "c.JPG"}])
+def test_names_choose_photos_with_or_without_extension(folders, names):
+    (folders[1] / "b.png").unlink()  # of no concern when b is not asked for
+    assert load_pairs(*folders, white="focused", size=4, names=names).names == ("a.png", "c.png")
+
+
+def test_a_name_without_a_photo_is_refused_even_if_unpaired_is_allowed(folders):
+    with pytest.raises(UserError, match="no photo for 2 of the names asked for: y, z"):
+        load_pairs(*folders, white="focused", size=4, names=["a", "z", "y"], allow_unpaired=True)
+
+
+def test_files_without_a_partner_are_named_and_counted(folders):
+    (folders[1] / "b.png").rename(folders[1] / "x.png")
+    write(folders[1] / "y.png", 0)
+    with pytest.raises(UserError, match=r"1 photos without a mask: b.JPG; 2 masks without a photo: x.png, y.png"):
+        load_pairs(*folders, white="focused", size=4)
+    with pytest.warns(UserWarning, match="left out 1 photos without a mask: b.JPG; 2 masks without"):
+        pairs = load_pairs(*folders, white="focused", size=4, allow_unpaired=True)
+    assert pairs.names == ("a.png", "c.png") and pairs.skipped == ("b.JPG", "x.png", "y.png")
+    assert len(pairs.images) == len(pairs.masks) == 2
+
+
+def test_size_mismatches_and_damage_are_named_even_when_squashed(folders):
+    write(folders[1] / "a.png", 0, (6, 7))
+    (folders[0] / "c.png").write_bytes(b"")
+    expected = r"2 pairs that cannot be used: .*a.png is 8x6 pixels, its mask 7x6.*c.png: empty file"
+    with pytest.raises(UserError, match=expected):
+        load_pairs(*folders, white="focused", size=4)
+    with pytest.warns(UserWarning, match=expected):
+        pairs = load_pairs(*folders, white="focused", size=4, allow_unpaired=True)
+    assert pairs.names == ("b.JPG",) and pairs.skipped == ("a.png", "c.png")
+
+
+def test_no_pair_at_all_is_refused_though_unpaired_is_allowed(folders):
+    for path in list(folders[1].iterdir()):
+        path.rename(path.with_name(f"other_{path.name}"))
+    with pytest.warns(UserWarning), pytest.raises(UserError, match="no photo with a usable mask"):
+        load_pairs(*folders, white="focused", size=4, allow_unpaired=True)
+
+
+def test_two_files_of_one_name_are_refused(folders):
+    write(folders[0] / "a.bmp", 0)
+    with pytest.raises(UserError, match="a.bmp and a.png bear one name"):
+        load_pairs(*folders, white="focused", size=4)
+
+
+def test_long_lists_are_cut(tmp_path):
+    paths = [Path(f"{number:02d}.png") for number in range(20)]
+    with pytest.raises(UserError, match="names asked for: 20, 21, 22, 23, 24, 25 and 4 more"):
+        pair_files(paths, paths, names=[str(number) for number in range(20, 30)])
+
+
+def test_a_caller_that_stops_early_does_not_wait_for_the_rest():
+    started = []
+
+    def read(item):
+        started.append(item)
+        if item:
+            gate.wait(0.01)
+
+    gate = threading.Event()
+    results = read_all(read, list(range(1000)), workers=2)
+    next(results)
+    results.close()
+    assert len(started) < 500
+
+
+def test_folders_are_read_without_loading_tfds():
+    code = "import sys, sgdbd_jax.data.sources; sys.exit('tensorflow_datasets' in sys.modules or 'jax' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+def mode_of(path):
+    with Image.open(path) as image:
+        return image.mode
+
+
+@pytest.mark.skipif(not SHARED_DATA, reason="SGDBD_SHARED_DATA does not name the folder of the CUHK photos")
+def test_cuhk_on_disk_pairs_and_its_colour_masks_decode():
+    cuhk = Path(SHARED_DATA) / "cuhk"
+    with (cuhk / "split.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 704
+    listed = {row["image"] for row in rows if row["split"] != "test"}
+    pairs, unpaired = pair_files(sorted((cuhk / "image").iterdir()), sorted((cuhk / "gt").iterdir()))
+    assert {image.name for image, _ in pairs} == listed and not any(unpaired.values())
+    colour = [mask for _, mask in pairs if mode_of(mask) == "RGBA"]
+    assert colour
+    for path in colour[:3]:
+        mask = load_mask(path, white="blurred")
+        red = np.asarray(Image.open(path))[..., 0]
+        np.testing.assert_array_equal(mask, 255 - red)  # white in the file is blurred
+        assert set(np.unique(mask)) == {0, 255}

@@ -1,0 +1,103 @@
+"""The shipped weights: found, whole, and good for something."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+from flax import traverse_util
+
+from sgdbd_jax.data.scenes import Lens, SceneConfig, build_layers, photograph
+from sgdbd_jax.data.sources import PhotoSet
+from sgdbd_jax.detection import shipped as module
+from sgdbd_jax.detection.detector import Detector
+from sgdbd_jax.errors import UserError
+from sgdbd_jax.evaluation.scoring import score_detector
+from sgdbd_jax.weights import load_weights, save_weights
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "a.safetensors").write_bytes(b"weights")
+    (tmp_path / "manifest.json").write_text(json.dumps({"a.safetensors": hashlib.sha256(b"weights").hexdigest()}))
+    monkeypatch.setattr(module, "_folder", lambda: tmp_path)
+    module.shipped.cache_clear()
+    yield tmp_path
+    module.shipped.cache_clear()
+
+
+def test_a_whole_file_is_found(folder):
+    assert module.shipped("a.safetensors") == folder / "a.safetensors"
+
+
+def test_a_file_that_is_not_the_shipped_one_is_refused(folder):
+    (folder / "a.safetensors").write_bytes(b"weight")
+    with pytest.raises(
+        UserError, match=r"a\.safetensors: is not the file that was shipped \(SHA-256 \w{12}\.\.\., not"
+    ):
+        module.shipped("a.safetensors")
+
+
+@pytest.mark.parametrize("manifest", ("{}", "{", "[]", None))
+def test_a_manifest_that_does_not_tell_is_refused(folder, manifest):
+    (folder / "manifest.json").unlink()
+    if manifest is not None:
+        (folder / "manifest.json").write_text(manifest)
+    with pytest.raises(UserError, match=r"manifest\.json: does not tell a\.safetensors's SHA-256; install again"):
+        module.shipped("a.safetensors")
+
+
+def test_an_installation_without_weights_says_so(folder):
+    with pytest.raises(
+        UserError, match=r"b\.safetensors: no such file, this installation has no weights; pass a weight"
+    ):
+        module.shipped("b.safetensors")
+
+
+@pytest.fixture(scope="module")
+def near_and_far():
+    """Photos of 6 scenes of two layers, each focused near and far: `[6, 2, S, S, 3]`, and their masks."""
+    config = SceneConfig(size=256, leaf_low=12.0, leaf_high=60.0, layers_low=2, layers_high=2)
+    photos, masks = [], []
+    for seed in range(6):
+        layers = build_layers(seed, config)
+        far, near = layers.nearness
+        for focus in (near, far):
+            scene = photograph(layers, Lens(focus, 5.0 / (near - far)), config)
+            photos.append(scene.image)
+            masks.append(scene.mask)
+    return np.stack(photos).reshape(6, 2, 256, 256, 3), np.stack(masks).reshape(6, 2, 256, 256)
+
+
+def test_the_shipped_generator_knows_focus_when_it_sees_it(near_and_far):
+    """On scenes unlike its training photos, where it has 0.960 and 0.041."""
+    f_measure, mae = score(Detector.load(), near_and_far)
+    assert f_measure > 0.93 and mae < 0.08
+
+
+@pytest.mark.parametrize("layer", ["conv1_2", "block2_conv1"])
+def test_noise_in_an_early_or_late_layer_would_be_noticed(layer, near_and_far, tmp_path):
+    """Of the layer's own scale; in conv5_1, of which these scenes have no need, it would not: that is the SHA-256's."""
+    variables, metadata = load_weights(module.shipped())
+    flat = traverse_util.flatten_dict(variables, sep="/")
+    (name,) = (name for name in flat if name.startswith("params/") and name.endswith(f"{layer}/kernel"))
+    rng = np.random.default_rng(0)
+    flat[name] = rng.normal(0, flat[name].astype(np.float32).std(), flat[name].shape).astype(np.float16)
+    path = save_weights(tmp_path / "broken.safetensors", traverse_util.unflatten_dict(flat, sep="/"), metadata)
+    f_measure, mae = score(Detector.load(path), near_and_far)
+    assert f_measure < 0.93 and mae > 0.08
+
+
+def score(detector, near_and_far):
+    photos, masks = near_and_far
+    scenes = PhotoSet(tuple("abcdefghijkl"), photos.reshape(-1, 256, 256, 3), masks.reshape(-1, 256, 256))
+    result = score_detector(detector, scenes).result
+    return result["f_measure"], result["mae"]
+
+
+def test_one_scene_focused_near_and_far_has_complementary_masks(near_and_far):
+    """What one mask takes the other leaves, but for a tenth of any scene; masks that follow things share them."""
+    detect = Detector.load()
+    near, far = np.array([[detect(photo) for photo in pair] for pair in near_and_far[0]]).swapaxes(0, 1)
+    assert np.abs(near + far - 1).mean(axis=(1, 2)).max() < 0.1
+    assert np.corrcoef(near.ravel(), far.ravel())[0, 1] < -0.85

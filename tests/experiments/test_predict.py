@@ -1,0 +1,510 @@
+"""The whole command: masks of a generator that says 0.75 of every pixel, names, failures, stops."""
+
+import configparser
+import errno
+import importlib
+import io
+import math
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_generators import constant_variables, save_generator
+
+from experiments import predict
+from experiments.predict import main
+from sgdbd_jax.errors import UserError
+from sgdbd_jax.files import write_atomically
+from sgdbd_jax.folders import report
+from sgdbd_jax.folders import worker as batch
+
+ROOT = Path(__file__).parents[2]
+REPORTS = ["report.csv", "report.html", "report.jsonl"]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return save_generator(tmp_path_factory.mktemp("weights") / "g.safetensors", constant_variables(0.75))
+
+
+@pytest.fixture
+def run(weights, tmp_path):
+    """Calls the command with small networks and returns its exit code."""
+
+    def call(*arguments):
+        fixed = ["--weights", weights, "--work_size", "16", "--out", tmp_path / "out"]
+        return main([str(argument) for argument in (*fixed, *arguments)])
+
+    return call
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def save(path, height=6, width=9, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((height, width, 3), 200, np.uint8)).save(path, **options)
+    return path
+
+
+def made(folder):
+    """The results in a folder, whatever is reported on them."""
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert names >= set(REPORTS)
+    return sorted(names - set(REPORTS))
+
+
+def statuses(folder):
+    """What the report says of each photo, by its path from the folder above."""
+    return {os.path.relpath(path, folder.parent): record.status for path, record in report.read(folder).items()}
+
+
+# Results.
+
+
+def test_a_mask_is_8_bit_grey_at_the_displayed_size(run, tmp_path, out):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # Orientation: to be turned by a quarter
+    assert run(save(tmp_path / "turned.jpg", height=6, width=9, exif=exif)) == 0
+    with Image.open(out / "turned.mask.png") as mask:
+        assert (mask.format, mask.mode, mask.size) == ("PNG", "L", (6, 9))
+        np.testing.assert_array_equal(np.asarray(mask), 191)  # 0.75 of 255: white = in focus
+
+
+def test_native_works_on_photos_as_they_are(run, tmp_path, out):
+    assert run(save(tmp_path / "a.png", height=7, width=18), "--work_size", "native") == 0
+    with Image.open(out / "a.mask.png") as mask:
+        assert mask.size == (18, 7)
+
+
+def test_what_else_is_asked_for_is_made_too(run, tmp_path, out):
+    options = ["--overlay", "--cutout", "--binary", "fixed", "--polarity", "blurred"]
+    assert run(save(tmp_path / "a.png"), *options) == 0
+    assert made(out) == [f"a.{kind}.png" for kind in ("binary", "cutout", "mask", "overlay")]
+    for kind, mode, value in (("mask", "L", 255 - 191), ("binary", "L", 0), ("cutout", "RGBA", (200, 200, 200, 191))):
+        with Image.open(out / f"a.{kind}.png") as picture:
+            assert (picture.mode, picture.size, picture.getpixel((8, 5))) == (mode, (9, 6), value)
+
+
+def test_the_report_says_what_was_found_and_shows_it(run, tmp_path, out):
+    assert run(save(tmp_path / "trip" / "a.png", height=300, width=600).parent) == 0
+    (record,) = report.read(out).values()
+    assert (record.path, record.name, record.status) == (str(tmp_path / "trip" / "a.png"), "a", "done")
+    assert (record.width, record.height, record.error) == (600, 300, "")
+    assert record.seconds > 0
+    assert record.focus.unknown == 1  # all of one grey: no method can tell
+    for data in (record.thumbnail, record.overlay):
+        with Image.open(io.BytesIO(data)) as picture:
+            assert (picture.format, picture.size) == ("JPEG", (256, 128))
+
+
+def test_without_weights_the_shipped_ones_are_taken(weights, tmp_path, out, monkeypatch):
+    monkeypatch.setattr("sgdbd_jax.detection.detector.shipped", lambda: weights)
+    assert main([str(save(tmp_path / "a.png")), "--out", str(out), "--work_size", "16"]) == 0
+    assert made(out) == ["a.mask.png"]
+
+
+# Names.
+
+
+def test_folders_and_files_are_taken_once_and_results_are_not_photos(run, tmp_path, out, capsys):
+    photos = tmp_path / "photos"
+    first = save(photos / "a.jpg")
+    for name in ("b.PNG", "a.mask.png", "a.overlay.png"):
+        save(photos / name)
+    assert run(photos, first, tmp_path / "photos" / ".." / "photos" / "a.jpg") == 0
+    assert made(out) == ["a.mask.png", "b.mask.png"]
+    assert f": {photos}/a.mask.png, {photos}/a.overlay.png\n" in capsys.readouterr().err
+
+
+def test_photos_left_out_for_their_names_are_told_the_first_three_by_name(run, tmp_path, capsys):
+    named = [save(tmp_path / f"{letter}.mask.png") for letter in "abcde"]
+    assert run(*named, save(tmp_path / "a.png")) == 0
+    first = ", ".join(map(str, named[:3]))
+    told = capsys.readouterr()
+    assert f"warning: left out, for they are named as results of this command: {first} and 2 more\n" in told.err
+    assert told.out.startswith("1 mask and report.html in ")
+
+
+def test_photos_keep_their_place_under_the_folder(run, tmp_path, out):
+    photos = tmp_path / "photos"
+    for name in ("a.jpg", "trip/a.jpg", "trip/day 1/a.jpg"):
+        save(photos / name)
+    assert run(photos, "--recursive") == 0
+    assert made(out) == ["a.mask.png", "trip/a.mask.png", "trip/day 1/a.mask.png"]
+    assert run(photos, "--recursive") == 0  # again: the same names
+    assert made(out) == ["a.mask.png", "trip/a.mask.png", "trip/day 1/a.mask.png"]
+
+
+def test_photos_of_one_name_do_not_overwrite_each_other(run, tmp_path, out, capsys):
+    folders = [tmp_path / "one", tmp_path / "two"]
+    save(folders[0] / "a.jpg", height=3)
+    save(folders[0] / "A.png", height=4)
+    save(folders[1] / "a.jpg", height=5)
+    assert run(*folders) == 0
+    heights = {}
+    for name in made(out):
+        with Image.open(out / name) as mask:
+            heights[name] = mask.height
+    assert heights == {"A.mask.png": 4, "a-2.mask.png": 3, "a-3.mask.png": 5}
+    told = capsys.readouterr().err
+    assert f"{folders[0] / 'a.jpg'}: its results are called a-2" in told
+    assert f"{folders[1] / 'a.jpg'}: its results are called a-3" in told
+
+
+def test_any_name_will_do(run, tmp_path, out, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ["-dash", "two\nlines", "  spaces ", "é 犬", "no text \udcff", "a[1]", "100%"]
+    for name in names:
+        save(tmp_path / f"{name}.png")
+    listed = b"\0".join(os.fsencode(f"{name}.png") for name in names)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(listed)))
+    assert run("-") == 0
+    assert made(out) == sorted(f"{name}.mask.png" for name in names)
+    assert {record.name for record in report.read(out).values()} == set(names)
+    assert run("--resume", "--overlay", "--", "-dash.png") == 0
+    assert (out / "-dash.overlay.png").is_file()
+
+
+# Failures.
+
+
+def spoil(folder):
+    """Files of every kind that cannot be used, and of some kinds that only look so."""
+    whole = save(folder / "good.jpg").read_bytes()
+    for name, data in {
+        "empty.jpg": b"",
+        "truncated.jpg": whole[:200],
+        "text.jpg": b"Dear diary, today I took no photo.",
+        "really a jpeg.png": whole,
+    }.items():
+        (folder / name).write_bytes(data)
+    save(folder / "one pixel.png", height=1, width=1)
+    save(folder / "line.png", height=1, width=5000)
+    save(folder / "bomb.png", height=100, width=101)
+    (folder / "folder.jpg").mkdir()
+    (folder / "loop.jpg").symlink_to("loop.jpg")
+    (folder / "into itself").symlink_to(".")
+    os.mkfifo(folder / "pipe.jpg")
+    save(folder / "locked.jpg").chmod(0)
+
+
+def test_a_bad_file_never_stops_the_rest_and_is_named_with_its_reason(run, tmp_path, out, capsys):
+    photos = tmp_path / "photos"
+    spoil(photos)
+    failing = {"bomb.png", "empty.jpg", "loop.jpg", "pipe.jpg", "text.jpg", "truncated.jpg"}
+    if os.geteuid() != 0:  # who may read anything
+        failing.add("locked.jpg")
+    assert run(photos, tmp_path / "nowhere", "--recursive", "--max_pixels", "10000", "--work_size", "max:64") == 1
+    told = capsys.readouterr()
+    good = {"good.jpg", "really a jpeg.png", "one pixel.png", "line.png", "locked.jpg"} - failing
+    assert statuses(out) == (
+        {f"photos/{name}": "failed" for name in failing}
+        | {f"photos/{name}": "done" for name in good}
+        | {"nowhere": "failed"}
+    )
+    assert made(out) == sorted(f"{Path(name).stem}.mask.png" for name in good)
+    with Image.open(out / "line.mask.png") as mask:
+        assert mask.size == (5000, 1)
+    for record in report.read(out).values():
+        assert bool(record.error) == (record.status == "failed")
+        if record.error:
+            assert told.err.count(f"error: {record.path}: {record.error}\n") == 1
+    assert "no such file or folder" in report.read(out)[str(tmp_path / "nowhere")].error
+    assert f"{len(good)} masks" in told.out
+    assert f"; {len(failing) + 1} failed" in told.out
+
+
+def test_a_defect_at_one_photo_does_not_stop_the_rest(run, tmp_path, out, monkeypatch, capsys):
+    """As little as a lack of memory."""
+    measure = batch.measure
+
+    def fail(photo, *masks):
+        if photo.shape[0] == 5:
+            raise RuntimeError("Out of memory\nallocating 10 bytes")
+        return measure(photo, *masks)
+
+    monkeypatch.setattr(batch, "measure", fail)
+    assert run(save(tmp_path / "a.png", height=5), save(tmp_path / "b.png", height=6)) == 1
+    assert made(out) == ["b.mask.png"]
+    assert f"error: {tmp_path}/a.png: RuntimeError: Out of memory allocating 10 bytes\n" in capsys.readouterr().err
+
+
+def test_a_name_too_long_for_results_costs_that_photo_alone(run, tmp_path, out):
+    assert run(save(tmp_path / f"{'x' * 250}.png"), save(tmp_path / "a.png")) == 1
+    assert made(out) == ["a.mask.png"]
+
+
+def test_nothing_usable_is_code_2(run, tmp_path, out):
+    (tmp_path / "a.jpg").write_bytes(b"not a photo")
+    assert run(tmp_path / "a.jpg") == 2
+    assert statuses(out) == {"a.jpg": "failed"}
+    before = (out / "report.jsonl").read_bytes()
+    save(tmp_path / "results" / "a.mask.png")
+    for nothing in ("nowhere", "results"):
+        with pytest.raises(UserError, match="no photos"):
+            run(tmp_path / nothing)
+    assert (out / "report.jsonl").read_bytes() == before  # a mistyped path costs no report
+
+
+def test_a_full_disk_ends_the_run_with_the_report_of_what_was_done(run, tmp_path, out, monkeypatch):
+    def full(path, data):
+        if "c.mask" in path.name:
+            raise UserError(f"{path}: full") from OSError(errno.ENOSPC, "No space left on device")
+        write_atomically(path, data)
+
+    monkeypatch.setattr(batch, "write_atomically", full)
+    monkeypatch.setattr(batch, "WORKERS", 1)
+    with pytest.raises(UserError, match=r"c\.mask\.png: full"):
+        run(*(save(tmp_path / f"{name}.png") for name in "abcdefgh"))
+    assert statuses(out) == {"a.png": "done", "b.png": "done"}
+    assert {path.name for path in out.iterdir()} <= {"a.mask.png", "b.mask.png", "d.mask.png", "e.mask.png", *REPORTS}
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_any_work(run, tmp_path, out, monkeypatch):
+    out.write_bytes(b"a file")
+    monkeypatch.setattr(batch, "load_photo", lambda *_, **__: pytest.fail("worked"))
+    with pytest.raises(UserError, match="out"):
+        run(save(tmp_path / "a.png"))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--work_size", "0"), ("--work_size", "-3"), ("--work_size", "big"), ("--max_pixels", "0"), ("--binary", "yes")],
+)
+def test_options_without_meaning_are_refused(option, value, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([str(tmp_path), "--out", str(tmp_path), option, value])
+    assert end.value.code == 2
+    assert option in capsys.readouterr().err
+
+
+def test_wrong_weights_end_the_process_with_one_line_and_code_2(tmp_path):
+    photo = save(tmp_path / "a.png")
+    command = [sys.executable, "-m", "experiments.predict", str(photo), "--weights", str(photo), "--out", str(tmp_path)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"error: {photo}: not a readable safetensors file")
+    assert ended.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+# Resuming.
+
+
+def stamps(folder, ending):
+    return {path.name: path.stat().st_mtime_ns for path in folder.rglob(f"*{ending}")}
+
+
+def test_resume_does_what_is_missing_and_nothing_else(run, tmp_path, out, capsys):
+    photos = tmp_path / "photos"
+    for name in ("b/x.png", "c/x.png"):
+        save(photos / name)
+    (photos / "b" / "y.png").write_bytes(b"damaged")
+    assert run(photos / "b", photos / "c") == 1
+    assert made(out) == ["x-2.mask.png", "x.mask.png", "y.mask.png"][:2]
+    before, shown = stamps(out, ".mask.png"), report.read(out)
+
+    save(photos / "a" / "x.png")  # a new one, earlier than the others, takes nobody's name
+    save(photos / "b" / "y.png")  # mended
+    (out / "x-2.mask.png").unlink()
+    assert run(photos / "a", photos / "b", photos / "c", "--resume") == 0
+    after = stamps(out, ".mask.png")
+    assert sorted(after) == ["x-2.mask.png", "x-3.mask.png", "x.mask.png", "y.mask.png"]
+    assert after["x.mask.png"] == before["x.mask.png"]
+    assert "; 1 done before" in capsys.readouterr().out
+    again = report.read(out)
+    assert {os.path.relpath(path, photos): record.name for path, record in again.items()} == {
+        "a/x.png": "x-3",
+        "b/x.png": "x",
+        "b/y.png": "y",
+        "c/x.png": "x-2",
+    }
+    unchanged = str(photos / "b" / "x.png")
+    assert again[unchanged] == shown[unchanged]
+
+    assert run(photos / "a", photos / "b", photos / "c", "--resume", "--overlay") == 0  # more is asked for
+    assert len(stamps(out, ".overlay.png")) == 4
+    assert run(photos / "b", "--resume", "--overlay") == 0  # all is there
+    assert len(report.read(out)) == 4  # of other photos, too, the report keeps what was done
+    assert stamps(out, ".mask.png")["x.mask.png"] > before["x.mask.png"]
+
+
+def test_without_resume_all_is_done_again(run, tmp_path, out):
+    photos = [save(tmp_path / f"{name}.png") for name in "ab"]
+    assert run(*photos) == 0
+    before = stamps(out, ".mask.png")
+    assert run(photos[1], "--resume") == 0
+    assert stamps(out, ".mask.png") == before
+    assert run(photos[1]) == 0
+    assert stamps(out, ".mask.png")["b.mask.png"] > before["b.mask.png"]
+    assert statuses(out) == {"a.png": "done", "b.png": "done"}  # what earlier runs did stays in the report
+
+
+def test_photos_of_one_name_do_not_overwrite_each_other_in_later_runs_either(run, tmp_path, out):
+    first, second = (save(tmp_path / folder / "x.png", width=width) for folder, width in (("a", 9), ("b", 12)))
+    assert run(first) == 0 and run(second) == 0
+    widths = []
+    for name in ("x", "x-2"):
+        with Image.open(out / f"{name}.mask.png") as mask:
+            widths.append(mask.width)
+    assert widths == [9, 12]
+    assert len(report.read(out)) == 2
+
+
+def test_resume_takes_as_done_only_what_was_made_so_and_since_the_photo(run, tmp_path, out):
+    photo = save(tmp_path / "a.png")
+    assert run(photo) == 0
+    made = stamps(out, ".mask.png")
+    assert run(photo, "--resume") == 0 and stamps(out, ".mask.png") == made
+    assert run(photo, "--resume", "--polarity", "blurred") == 0
+    inverted = stamps(out, ".mask.png")
+    assert inverted["a.mask.png"] > made["a.mask.png"]
+    os.utime(photo, ns=(inverted["a.mask.png"] + 10**9,) * 2)
+    assert run(photo, "--resume", "--polarity", "blurred") == 0
+    assert stamps(out, ".mask.png")["a.mask.png"] > inverted["a.mask.png"]
+
+
+# Stops.
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_leaves_the_report_of_what_was_done_and_resume_does_the_rest(number, run, tmp_path, out, monkeypatch):
+    photos = [save(tmp_path / f"{at:02}.png") for at in range(20)]
+    load = batch.load_photo
+
+    def stop(path, **options):
+        if path.stem == "05":
+            os.kill(os.getpid(), number)
+            time.sleep(0.2)  # for the main thread to hear it
+        return load(path, **options)
+
+    monkeypatch.setattr(batch, "load_photo", stop)
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    assert run(*photos) == 128 + number
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+    done = statuses(out)
+    assert 3 <= len(done) <= 5 and set(done.values()) == {"done"}  # those in hand were finished, or left
+    assert made(out) == sorted(f"{Path(name).stem}.mask.png" for name in done)
+
+    monkeypatch.setattr(batch, "load_photo", load)
+    before = stamps(out, ".mask.png")
+    assert run(*photos, "--resume") == 0
+    assert len(statuses(out)) == len(made(out)) == 20
+    assert before.items() <= stamps(out, ".mask.png").items()
+
+
+def test_ctrl_c_ends_the_real_process_with_130_and_the_report(weights, tmp_path, out):
+    photos = tmp_path / "photos"
+    first = save(photos / "0000.png", height=400, width=600)
+    for at in range(1, 2000):
+        (photos / f"{at:04}.png").hardlink_to(first)
+    command = [sys.executable, "-m", "experiments.predict", photos, "--weights", weights, "--out", out]
+    process = subprocess.Popen([*command, "--work_size", "16"], cwd=ROOT, stdout=-1, stderr=-1, text=True)
+    while process.poll() is None and not (out / "0003.mask.png").exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert "Traceback" not in told[1]
+    done = report.read(out)
+    assert 3 <= len(done) < 2000
+    assert f"{len(done)} masks" in told[0] and f"; {2000 - len(done)} left" in told[0]
+    assert made(out) == sorted(f"{record.name}.mask.png" for record in done.values())
+
+
+def test_the_report_is_saved_now_and_then(run, tmp_path, out, monkeypatch):
+    """A process that is killed with nothing left to say has said most of it."""
+    written = []
+    write = report.write
+
+    def note(folder, records):
+        written.append(len(records))
+        write(folder, records)
+
+    monkeypatch.setattr(report, "write", note)
+    monkeypatch.setattr(predict, "SAVE_EVERY", 0)
+    assert run(*(save(tmp_path / f"{name}.png") for name in "abc")) == 0
+    assert written == [0, 1, 2, 3, 3]
+
+
+# Memory.
+
+
+def memory(kind):
+    """What the kernel knows of this process, in bytes."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(kind))
+    return 1024 * int(line.split()[1])
+
+
+def peak(arguments):
+    """By how many bytes the command raises this process's memory at the most."""
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    before = memory("VmRSS")
+    assert main(arguments) == 0
+    return memory("VmHWM") - before
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="only Linux tells of peaks, and forgets")
+def test_in_full_memory_grows_by_less_than_10_bytes_a_pixel(weights, tmp_path, monkeypatch):
+    """With which an image of 100 megapixels takes less than 2 GB: 1, and what every photo takes.
+
+    Noise makes the largest files. What all photos take is told from a small one, of a stripe all the same; the first
+    compiles. In a process of its own, for one with a past has room left in which nothing seems to grow.
+    """
+    options = f"--weights {weights} --work_size max:64 --out {tmp_path / 'out'} --full --overlay --cutout".split()
+    rng, commands = np.random.default_rng(0), []
+    small, large = (1400, 1500), (3000, 4000)
+    for name, size in {"first": small, "small": small, "large": large}.items():
+        photo = tmp_path / f"{name}.jpg"
+        Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(photo, quality=60)
+        commands.append([str(photo), *options])
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "1000000")  # bytes, that go back to the system at once when freed
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as apart:
+        _, least, most = apart.map(peak, commands)
+    assert 7 < (most - least) / (math.prod(large) - math.prod(small)) < 10  # 7: the photo, and its mask as float32
+
+
+# The console script.
+
+
+def test_the_console_script_is_the_command(tmp_path):
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    (script,) = setup["options.entry_points"]["console_scripts"].split("\n")[1:]
+    name, module, function = re.fullmatch(r"(\w+) = ([\w.]+):(\w+)", script).groups()
+    assert name == "sgdbd" and callable(getattr(importlib.import_module(module), function))
+
+    installed = tmp_path / name  # as pip writes it
+    installed.write_text(f"import sys\nfrom {module} import {function}\nsys.exit({function}())\n")
+    environment = {key: value for key, value in os.environ.items() if key != "GLIBC_TUNABLES"}
+    environment["PYTHONPATH"] = str(ROOT)
+
+    def call(*arguments):
+        return subprocess.run([sys.executable, installed, *arguments], env=environment, capture_output=True, text=True)
+
+    assert call("--help").stdout.startswith("usage: sgdbd [-h] --out DIR")
+    ended = call("--out", tmp_path, "--", "-nowhere.jpg")
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines() == [
+        "error: -nowhere.jpg: no such file or folder",
+        "error: no photos; name files, or folders that hold some",
+    ]
+
+
+def test_a_folder_of_results_without_a_name_is_refused(weights, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        main([str(save(tmp_path / "a.png")), "--weights", str(weights), "--out", ""])
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

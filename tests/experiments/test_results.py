@@ -1,0 +1,228 @@
+"""The table of results, of generators that say one level of every pixel: scores by hand, seeds, training, refusals."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_generators import constant_variables, save_generator
+
+from experiments import results, train
+from sgdbd_jax.config import flatten
+from sgdbd_jax.errors import UserError
+from sgdbd_jax.evaluation import kept as scoring
+from sgdbd_jax.training.run import digests_of_given
+
+# In focus of each truth: 24 columns of 32, made 320, and 4 of the ramp between that the enlarging leaves above 0.1.
+SHARE = (240 + 4) / 320
+
+
+@pytest.fixture
+def scored(tmp_path, monkeypatch):
+    """Calls the command on three photos, in focus on the left; gives its JSON."""
+    rng = np.random.default_rng(0)
+    truth = np.zeros((24, 32), np.uint8)
+    truth[:, :24] = 255
+    for name in "abc":
+        for folder, pixels in (("images", rng.integers(0, 256, (24, 32, 3), np.uint8)), ("masks", truth)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{name}.png")
+    weights = save_generator(tmp_path / "shipped.safetensors", constant_variables(0.75))
+    monkeypatch.setattr("sgdbd_jax.detection.shipped.shipped", lambda: weights)
+
+    def call(*arguments, code=0):
+        fixed = {"images": tmp_path / "images", "masks": tmp_path / "masks", "masks_white": "focused"}
+        fixed |= {"runs": tmp_path / "runs", "out": tmp_path / "out"}
+        given = [text for name, value in fixed.items() for text in (f"--{name}", str(value))]
+        assert results.main([*given, *arguments]) == code
+        if code not in (0, 1):
+            return None
+        return json.loads((tmp_path / "out" / "results.json").read_text())
+
+    return call
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The arguments of every training, of which each is over at once and leaves its files."""
+    calls = []
+
+    def fake(argv):
+        calls.append(argv)
+        options, config = train.parse(argv)
+        save_generator(options.workdir / "generator.safetensors", constant_variables(0.5))
+        (options.workdir / "config.json").write_text(json.dumps(flatten(config) | digests_of_given(config)))
+        return 0
+
+    monkeypatch.setattr(train, "main", fake)
+    return calls
+
+
+def by_key(result):
+    return {(row["row"], row["size"], row["refinement"]): row for row in result["rows"]}
+
+
+def test_the_shipped_weights_and_the_constant_masks_are_scored_at_both_sizes(scored, capsys):
+    """A mask of 0.75 errs by 0.25 where in focus and by 0.75 elsewhere; refined it is 1, and errs elsewhere."""
+    result = scored()
+    rows = by_key(result)
+    assert list(rows) == [(results.SHIPPED, size, how) for size in ("own", "320") for how in ("none", "edges", "cut")]
+    for size in ("own", "320"):
+        for how, mae in (("none", 0.25 * SHARE + 0.75 * (1 - SHARE)), ("edges", 1 - SHARE), ("cut", 1 - SHARE)):
+            assert rows[results.SHIPPED, size, how]["mae"] == [pytest.approx(mae, abs=0.002)]
+    assert rows[results.SHIPPED, "own", "cut"]["correlation"] == [None]
+    assert result["floors"]["zeros"]["mae"] == pytest.approx(SHARE)
+    assert (result["protocol"], result["images"]) == ("paper", 3)
+    out, err = capsys.readouterr()
+    assert "| the shipped weights | 320x320 | " in out and "| a mask of zeros | |" in out
+    assert f"not trained: {', '.join(results.ROWS)}; --train {','.join(results.ROWS)}\n" in err
+
+
+def test_runs_of_several_seeds_are_a_mean_and_a_spread(scored, tmp_path, capsys):
+    """Of 0.369 and 0.631: 0.5, and 0.185 by n - 1."""
+    for seed, level in enumerate((0.75, 0.25)):
+        save_generator(tmp_path / "runs" / "warm" / str(seed) / "generator.safetensors", constant_variables(level))
+    maes = by_key(scored())["warm", "own", "none"]["mae"]
+    assert maes == [pytest.approx(0.369, abs=0.002), pytest.approx(0.631, abs=0.002)]
+    line = next(line for line in capsys.readouterr().out.splitlines() if "pastes alone" in line)
+    assert ", seeds 0, 1 | own size | " in line and " / 0.500 ± 0.18" in line
+
+
+def test_a_table_that_is_stopped_keeps_what_was_scored(scored, tmp_path, monkeypatch):
+    save_generator(tmp_path / "runs" / "warm" / "0" / "generator.safetensors", constant_variables(0.25))
+    measure, labels = scoring.measure, []
+
+    def stop_at_second(*args, label):
+        labels.append(label)
+        if len(labels) == 2:
+            raise KeyboardInterrupt
+        return measure(*args, label=label)
+
+    monkeypatch.setattr(scoring, "measure", stop_at_second)
+    with pytest.raises(KeyboardInterrupt):
+        scored()
+    first = scored()
+    assert labels == [results.SHIPPED, "warm, seed 0", "warm, seed 0"]
+    assert scored() == first and len(labels) == 3
+
+
+def test_folders_that_name_no_seed_are_passed_over(scored, tmp_path):
+    for folder in ("10", "2", "0-old"):
+        save_generator(tmp_path / "runs" / "warm" / folder / "generator.safetensors", constant_variables(0.25))
+    assert by_key(scored())["warm", "own", "cut"]["seeds"] == [2, 10]
+
+
+def test_what_is_asked_for_is_trained_unless_it_is_there(scored, trained, tmp_path):
+    arguments = ("--train", "warm,supervised", "--seeds", "0,3", "--source", "photos", "--clear", "sharp")
+    scored(*arguments)
+    assert len(trained) == 4
+    warm, supervised = trained[1], trained[2]
+    assert warm[:4] == ["--preset", "robust", "--seed", "3"] and warm[-2:] == ["--taught_steps", "0"]
+    assert "--masks" not in warm and supervised[supervised.index("--masks") + 1] == str(tmp_path / "masks")
+    assert warm[warm.index("--source") + 1] == "photos"
+    scored(*arguments)
+    assert len(trained) == 4
+
+
+def test_a_row_that_was_trained_by_another_recipe_is_refused(scored, trained, tmp_path):
+    arguments = ("--train", "warm", "--source", "photos", "--clear", "sharp")
+    scored(*arguments)
+    path = tmp_path / "runs" / "warm" / "0" / "config.json"
+    before = json.loads(path.read_text())
+    path.write_text(json.dumps(before | {"source": "moved"}))  # a place tells nothing
+    scored(*arguments)
+    path.write_text(json.dumps(before | {"warm_steps": 7}))
+    with pytest.raises(UserError, match=r"another training than this row's \(warm_steps 7, not 800\)"):
+        scored(*arguments)
+    path.unlink()  # nothing to compare
+    scored(*arguments)
+    path.write_text("{")
+    with pytest.raises(UserError, match=r"config\.json: not the config of a training of today"):
+        scored(*arguments)
+
+
+def test_a_row_that_started_from_another_generator_than_today_is_refused(scored, trained, tmp_path, capsys):
+    arguments = ("--train", "warm_game", "--source", "photos", "--clear", "sharp")
+    scored(*arguments)
+    path = tmp_path / "runs" / "warm_game" / "0" / "config.json"
+    parent = tmp_path / "runs" / "warm" / "0" / "generator.safetensors"
+    known = json.loads(path.read_text())
+    scored(*arguments)
+    save_generator(parent, constant_variables(0.25))
+    with pytest.raises(
+        UserError, match=r"warm_game/0: holds another training .*\(given generator \w{12}, not \w{12}\)"
+    ):
+        scored(*arguments)
+    path.write_text(json.dumps({name: value for name, value in known.items() if name != "given generator"}))
+    capsys.readouterr()
+    scored(*arguments)  # nothing to compare
+    assert f"{path.parent}: nothing tells from which generator it started\n" in capsys.readouterr().err
+    parent.unlink()  # nothing to compare
+    result = scored(code=0)
+    assert {row["row"] for row in result["rows"]} == {results.SHIPPED, "warm_game"}
+
+
+def test_a_run_that_is_not_the_rows_is_not_scored_as_it(scored, trained, tmp_path, capsys):
+    scored("--train", "warm,game", "--source", "photos", "--clear", "sharp")
+    path = tmp_path / "runs" / "game" / "0" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"eta": 0.25}))
+    assert {row["row"] for row in scored(code=1)["rows"]} == {results.SHIPPED, "warm"}
+    assert "holds another training than this row's (eta 0.25, not 0.5)" in capsys.readouterr().err
+    path = tmp_path / "runs" / "warm" / "0" / "config.json"
+    names = tmp_path / "names.txt"
+    names.write_text("a.png\n")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"names": str(names)}))
+    assert {row["row"] for row in scored("--names", str(names), code=1)["rows"]} == {results.SHIPPED}
+    assert "names.txt, which are scored" in capsys.readouterr().err
+
+
+def test_a_row_that_starts_from_another_has_that_trained_first(scored, trained):
+    scored("--train", "warm_game", "--seeds", "3", "--source", "photos", "--clear", "sharp")
+    first, second = trained
+    runs = Path(first[first.index("--workdir") + 1]).parents[2]
+    assert first[first.index("--workdir") + 1] == str(runs / "warm" / "3")
+    assert second[second.index("--generator_weights") + 1] == str(runs / "warm" / "3" / "generator.safetensors")
+    assert second[second.index("--warm_steps") + 1] == "0" and "--generator_weights" not in first
+
+
+@pytest.mark.parametrize("name", results.ROWS)
+def test_every_row_is_a_command_that_training_takes(name):
+    row = results.ROWS[name]
+    start = ["--warm_steps", "0", "--generator_weights", "c"] if row.after else []
+    _, config = train.parse(["--preset", "robust", "--source", "a", "--clear", "b", *start, *row.options.split()])
+    assert config.supervised == row.needs_masks  # no other row may see a mask
+
+
+def test_a_training_that_stops_ends_the_command(scored, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "main", lambda argv: 143)
+    assert scored("--train", "warm", "--source", "photos", "--clear", "sharp", code=143) is None
+    assert not (tmp_path / "out" / "results.md").exists()
+
+
+def test_no_training_sees_what_is_scored(scored, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "main", lambda argv: pytest.fail("it trains"))
+    (tmp_path / "names.txt").write_text("b.png\n")
+    refusal = "source: [13] of its photos are to be scored, [ab] among them; choose others"
+    for more in ((), ("--source_names", str(tmp_path / "names.txt"))):
+        with pytest.raises(UserError, match=refusal):
+            scored("--train", "supervised", "--source", str(tmp_path / "images"), "--clear", "sharp", *more)
+
+
+def test_photos_are_looked_at_before_hours_of_training(scored, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "main", lambda argv: pytest.fail("it trains"))
+    (tmp_path / "masks" / "b.png").unlink()
+    with pytest.raises(UserError, match="b"):
+        scored("--train", "warm", "--source", "photos", "--clear", "sharp")
+
+
+def test_a_damaged_run_costs_the_others_nothing(scored, tmp_path, capsys):
+    path = save_generator(tmp_path / "runs" / "warm" / "0" / "generator.safetensors", constant_variables(0.5))
+    path.write_bytes(path.read_bytes()[:100])
+    assert {row["row"] for row in scored(code=1)["rows"]} == {results.SHIPPED}
+    assert f"error: {path}: not a readable safetensors file" in capsys.readouterr().err
+
+
+def test_a_row_that_there_is_not_is_refused(scored):
+    with pytest.raises(UserError, match="train: cold: no such row; there are game, game_control, "):
+        scored("--train", "cold")

@@ -1,0 +1,202 @@
+"""Which photos arguments stand for, and what their results are called."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from sgdbd_jax.errors import shown
+from sgdbd_jax.folders.inputs import Photo, find, name_results
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def touch(*names):
+    for name in names:
+        path = Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def photos(*arguments, recursive=False, stdin=b""):
+    """Paths and places of what is found, where nothing is refused."""
+    found = find(arguments, recursive=recursive, listed=lambda: stdin)
+    assert found.refused == {}
+    return [(str(photo.path), photo.place) for photo in found.photos]
+
+
+def refused(*arguments, **options):
+    found = find(arguments, recursive=False, listed=bytes, **options)
+    assert found.photos == []
+    return found.refused
+
+
+# Arguments.
+
+
+def test_a_folder_gives_its_photos_sorted_without_what_is_hidden_or_below(here):
+    touch("trip/b.JPG", "trip/a.png", "trip/.hidden.jpg", "trip/notes.txt", "trip/day/c.jpg")
+    Path("trip/folder.jpg").mkdir()
+    assert photos("trip") == [("trip/a.png", "a"), ("trip/b.JPG", "b")]
+
+
+def test_recursive_photos_keep_their_place_under_the_folder(here):
+    touch("trip/z.jpg", "trip/day/1.c.jpg", "trip/day/night/d.png", "trip/.cache/e.jpg")
+    places = {"trip/day/1.c.jpg": "day/1.c", "trip/day/night/d.png": "day/night/d", "trip/z.jpg": "z"}
+    assert dict(photos("trip", recursive=True)) == places
+    assert dict(photos(str(here / "trip") + "/", recursive=True)) == {str(here / k): v for k, v in places.items()}
+
+
+def test_links_to_folders_are_not_followed_so_none_is_met_for_ever(here):
+    touch("trip/a.jpg")
+    Path("trip/again").symlink_to("../trip")
+    assert photos("trip", recursive=True) == [("trip/a.jpg", "a")]
+
+
+def test_a_file_is_a_photo_whatever_it_is_called(here):
+    touch("scan", "v1.2", "x.y.jpeg", ".jpg")
+    assert photos("scan", "v1.2", "./x.y.jpeg", ".jpg") == [
+        ("scan", "scan"),
+        ("v1.2", "v1.2"),
+        ("x.y.jpeg", "x.y"),
+        (".jpg", ".jpg"),
+    ]
+
+
+def test_patterns_follow_no_links_to_folders_either(here):
+    """With two that lead back, each level of a walk would double."""
+    touch("trip/a.jpg", "trip/.hidden/b.jpg", "trip/.c.jpg")
+    for name in ("once", "again"):
+        Path("trip", name).symlink_to(".")
+    assert photos("trip/**/*.jpg") == [("trip/a.jpg", "a")]
+    assert photos(str(here / "trip" / "**" / "*.jpg")) == [(str(here / "trip" / "a.jpg"), "a")]
+    assert photos("trip/.hidden/*.jpg") == [("trip/.hidden/b.jpg", "b")]
+
+
+def test_patterns_are_expanded_where_the_shell_has_not(here):
+    touch("trip/b.jpg", "trip/a.jpg", "trip/a.png", "trip/day/c.jpg")
+    assert [path for path, _ in photos("trip/*.jpg")] == ["trip/a.jpg", "trip/b.jpg"]
+    assert [path for path, _ in photos("trip/**/*.jpg")] == ["trip/a.jpg", "trip/b.jpg", "trip/day/c.jpg"]
+    assert [path for path, _ in photos("tri?")] == ["trip/a.jpg", "trip/a.png", "trip/b.jpg"]  # a folder matches too
+
+
+def test_a_name_that_reads_like_a_pattern_is_that_file(here):
+    touch("a[1].jpg", "a1.jpg")
+    assert photos("a[1].jpg") == [("a[1].jpg", "a[1]")]
+    Path("a[1].jpg").unlink()
+    assert photos("a[1].jpg") == [("a1.jpg", "a1")]
+
+
+def test_a_list_on_standard_input_has_a_path_a_line(here):
+    touch("a b.jpg", "-c.jpg", "é.jpg", "trip/d.jpg", "last.jpg")
+    listed = "a b.jpg\r\n-c.jpg\n\né.jpg\ntrip\n".encode()
+    assert [path for path, _ in photos("-", "last.jpg", stdin=listed)] == [
+        "a b.jpg",
+        "-c.jpg",
+        "é.jpg",
+        "trip/d.jpg",
+        "last.jpg",
+    ]
+
+
+def test_a_list_with_nul_bytes_has_any_names(here):
+    names = [b"two\nlines.jpg", b" spaces .jpg", b"not utf-8 \xff.jpg"]
+    for name in names:
+        Path(os.fsdecode(name)).touch()
+    assert [os.fsencode(path) for path, _ in photos("-", stdin=b"\0".join([*names, b""]))] == names
+    assert [os.fsencode(path) for path, _ in photos("-", stdin=b"two\nlines.jpg\0")] == names[:1]
+
+
+def test_a_photo_is_taken_once_however_it_is_named(here):
+    touch("trip/a.jpg")
+    Path("trip/b.jpg").symlink_to("a.jpg")
+    everything = ("trip/../trip/a.jpg", "trip", "trip/*", str(here / "trip/a.jpg"), "-")
+    assert photos(*everything, stdin=b"trip/b.jpg") == [("trip/../trip/a.jpg", "a")]
+
+
+def test_what_gives_no_photos_is_refused_with_its_reason(here):
+    Path("loop.jpg").symlink_to("loop.jpg")
+    Path("broken.jpg").symlink_to("nowhere")
+    touch("empty/notes.txt")
+    assert refused("nowhere.jpg", "", "*.tif", "x" * 5000) == dict.fromkeys(
+        ("nowhere.jpg", "", "*.tif", "x" * 5000), "no such file or folder"
+    )
+    assert refused("loop.jpg", "broken.jpg") == {
+        "loop.jpg": "a link to loop.jpg that leads back to itself",
+        "broken.jpg": "a link to nowhere that leads nowhere",
+    }
+    assert re.fullmatch(
+        r"no photos; expected files ending in .*\.jpg.*, or --recursive for .*", refused("empty")["empty"]
+    )
+
+
+def test_a_link_of_a_folder_or_pattern_that_leads_nowhere_does_not_cost_the_others(here):
+    touch("trip/a.jpg")
+    Path("trip/b.jpg").symlink_to("c.jpg")
+    Path("trip/c.jpg").symlink_to("b.jpg")
+    Path("trip/d.jpg").symlink_to("../gone.jpg")
+    Path("trip/e.jpg").symlink_to("a.jpg")
+    for argument in ("trip", "trip/*"):
+        found = find([argument], recursive=False, listed=bytes)
+        assert [photo.place for photo in found.photos] == ["a"]
+        assert found.refused == {
+            "trip/b.jpg": "a link to c.jpg that leads back to itself",
+            "trip/c.jpg": "a link to b.jpg that leads back to itself",
+            "trip/d.jpg": "a link to ../gone.jpg that leads nowhere",
+        }
+
+
+def test_a_folder_that_cannot_be_listed_does_not_cost_the_others(here, monkeypatch):
+    touch("trip/a.jpg", "trip/secret/b.jpg")
+    scan = os.scandir
+
+    def refuse(path):
+        if os.fspath(path).endswith("secret"):
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = find(["trip", "trip/secret"], recursive=True, listed=bytes)
+    assert [photo.place for photo in found.photos] == ["a"]
+    assert found.refused == {"trip/secret": "cannot be listed (Permission denied)"}
+
+
+def test_results_of_the_command_are_not_photos(here):
+    touch("a.jpg", *(f"a.{kind}.png" for kind in ("mask", "overlay", "cutout", "binary")), "b.mask.jpg")
+    found = find([".", "a.mask.png"], recursive=False, listed=bytes)
+    assert [photo.place for photo in found.photos] == ["a", "b.mask"]
+    assert found.results == {Path(f"a.{kind}.png") for kind in ("mask", "overlay", "cutout", "binary")}
+
+
+# Names.
+
+
+def names(*places, kept=None):
+    return name_results([Photo(Path(f"/{at}.jpg"), place) for at, place in enumerate(places)], kept or {})
+
+
+def test_photos_of_one_name_get_numbers_in_their_order():
+    assert names("a", "trip/a", "a", "a", "trip/a") == ["a", "trip/a", "a-2", "a-3", "trip/a-2"]
+    assert names("a", "a", "a-2") == ["a", "a-2", "a-2-2"]
+    assert names("a-2", "a", "a") == ["a-2", "a", "a-3"]
+
+
+def test_names_that_some_file_systems_take_for_one_are_told_apart():
+    assert names("IMG", "img", "Straße", "STRASSE") == ["IMG", "img-2", "Straße", "STRASSE-2"]
+    assert names("\u00e9", "e\u0301") == ["\u00e9", "e\u0301-2"]
+
+
+def test_names_of_earlier_runs_stay_and_are_not_given_again():
+    assert names("a", "a", "a", kept={"/1.jpg": "a", "/elsewhere.jpg": "a-2"}) == ["a-3", "a", "a-4"]
+    assert names("b", "a", kept={"/1.jpg": "a-7"}) == ["b", "a-7"]
+
+
+def test_a_path_is_shown_in_one_line():
+    assert shown(Path("an é/b.jpg")) == "an é/b.jpg"
+    assert shown("two\nlines") == r"'two\nlines'"
+    assert shown("\udcff") == r"'\udcff'"  # a byte that is no character

@@ -1,0 +1,198 @@
+"""Photos in several threads: what overlaps, what does not, and how many are in memory."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sgdbd_jax.data.threads import work_ahead
+from sgdbd_jax.detection.detector import Seen
+from sgdbd_jax.errors import UserError
+from sgdbd_jax.folders import worker as batch
+from sgdbd_jax.folders.inputs import Photo
+from sgdbd_jax.folders.outputs import Results
+from sgdbd_jax.folders.worker import Room, Worker
+
+PATIENCE = 10  # seconds for what is to happen; it does at once
+MOMENT = 0.1  # seconds for what is not to happen
+
+TEXTURE = np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8)
+
+
+def photo(height=2, width=5):
+    return np.zeros((height, width, 3), np.uint8)
+
+
+class Masks:
+    """A detector whose network is a function, and which finishes its masks by another."""
+
+    def __init__(self, see, finish=lambda photo, seen: seen.mask):
+        self._see, self.finish = see, finish
+
+    def see(self, photo):
+        return Seen(photo, self._see(photo))
+
+
+def worker(out, see=None, *, say=print, stopped=lambda: False, **options):
+    return Worker(Masks(see or in_focus, **options), out, Results(), max_pixels=100, say=say, stopped=stopped)
+
+
+def job(number):
+    return Photo(Path(f"/photos/{number}.jpg"), str(number)), str(number)
+
+
+def in_focus(pixels):
+    return np.ones(pixels.shape[:2], np.float32)
+
+
+# The room.
+
+
+def enter(room, read, leave):
+    """Holds a photo in a thread until `leave` is set."""
+
+    def hold():
+        with room.photo(read):
+            assert leave.wait(PATIENCE)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    return thread
+
+
+def test_a_photo_is_not_read_while_others_fill_the_room():
+    room, leave, second_read = Room(pixels=9), threading.Event(), threading.Event()
+
+    def read_second():
+        second_read.set()
+        return photo()
+
+    with room.photo(photo):  # 10 pixels
+        thread = enter(room, read_second, leave)
+        assert not second_read.wait(MOMENT)
+    assert second_read.wait(PATIENCE)
+    leave.set()
+    thread.join()
+
+
+def test_photos_are_read_while_there_is_room_one_by_one():
+    room = Room(pixels=20)
+    with room.photo(photo), room.photo(photo), room.photo(lambda: photo(1000, 1000)) as large:  # 20 pixels held: enough
+        assert large.shape == (1000, 1000, 3)
+    reading = threading.Lock()
+
+    def read():
+        with_nobody_else = reading.acquire(blocking=False)
+        threading.Event().wait(MOMENT / 10)
+        reading.release()
+        assert with_nobody_else
+        return photo()
+
+    leave = threading.Event()
+    leave.set()
+    for thread in [enter(room, read, leave) for _ in range(5)]:
+        thread.join()
+
+
+def test_what_fails_leaves_the_room_free():
+    room = Room(pixels=0)
+    with pytest.raises(UserError), room.photo(lambda: (_ for _ in ()).throw(UserError("damaged"))):
+        pass
+    with pytest.raises(UserError), room.photo(photo):
+        raise UserError("no mask")
+    with room.photo(photo) as held:
+        assert held.size
+
+
+# The stages.
+
+
+def test_decoding_the_network_refining_and_encoding_overlap(tmp_path, monkeypatch):
+    """Photo 1 leaves the network once 2 is decoded, is refined once 2 is in there, and encoded once 3 is."""
+    decoded, in_network = threading.Event(), {height: threading.Event() for height in (1, 2, 3)}
+
+    def load(path, **options):
+        if path.stem == "2":
+            decoded.set()
+        return photo(height=int(path.stem))
+
+    def see(pixels):
+        in_network[len(pixels)].set()
+        assert decoded.wait(PATIENCE)
+        return in_focus(pixels)
+
+    def finish(pixels, seen):
+        if len(pixels) == 1:
+            assert in_network[2].wait(PATIENCE)
+        return seen.mask
+
+    def write(path, data):
+        if path.name == "1.mask.png":
+            assert in_network[3].wait(PATIENCE)
+
+    monkeypatch.setattr(batch, "load_photo", load)
+    monkeypatch.setattr(batch, "write_atomically", write)
+    records = list(work_ahead(worker(tmp_path, see, finish=finish), map(job, (1, 2, 3)), workers=batch.WORKERS))
+    assert [(record.height, record.error) for record in records] == [(1, ""), (2, ""), (3, "")]
+
+
+def test_low_confidence_goes_by_what_the_network_said(tmp_path, monkeypatch):
+    """Not by what became of it."""
+
+    def see(pixels):
+        return np.full(pixels.shape[:2], 0.6, np.float32)
+
+    monkeypatch.setattr(batch, "load_photo", lambda path, **options: TEXTURE)
+    sure, unsure = (
+        worker(tmp_path, network, finish=lambda photo, seen: in_focus(photo))(job(1)).focus for network in (None, see)
+    )
+    assert ("low_confidence" in sure.flags, "low_confidence" in unsure.flags) == (False, True)
+    assert sure.share == unsure.share == 1
+
+
+def test_the_network_sees_one_photo_at_a_time(tmp_path, monkeypatch):
+    inside = threading.Lock()
+
+    def see(pixels):
+        alone = inside.acquire(blocking=False)
+        threading.Event().wait(MOMENT / 10)
+        inside.release()
+        assert alone
+        return in_focus(pixels)
+
+    monkeypatch.setattr(batch, "load_photo", lambda path, **options: photo())
+    records = list(work_ahead(worker(tmp_path, see), map(job, range(8)), workers=4))
+    assert [record.error for record in records] == [""] * 8
+
+
+def test_at_a_stop_what_has_not_reached_the_network_is_left(tmp_path, monkeypatch):
+    stopped, loaded = threading.Event(), []
+
+    def load(path, **options):
+        loaded.append(path.stem)
+        if path.stem == "2":
+            stopped.set()
+        return photo()
+
+    monkeypatch.setattr(batch, "load_photo", load)
+    work = worker(tmp_path, stopped=stopped.is_set)
+    records = [work(job(number)) for number in (1, 2, 3)]
+    assert [record and record.name for record in records] == ["1", None, None]
+    assert loaded == ["1", "2"]
+    assert [path.name for path in tmp_path.iterdir()] == ["1.mask.png"]
+
+
+def test_what_readers_remark_is_said_with_the_photo_s_name(tmp_path, monkeypatch):
+    def load(path, *, max_pixels, note):
+        note("first of 3 frames")
+        raise UserError(f"{path}: too many pixels, the limit is {max_pixels}")
+
+    said = []
+    monkeypatch.setattr(batch, "load_photo", load)
+    record = worker(tmp_path, say=said.append)(job(1))
+    assert (record.status, record.error) == ("failed", "too many pixels, the limit is 100")
+    assert said == [
+        "note: /photos/1.jpg: first of 3 frames",
+        "error: /photos/1.jpg: too many pixels, the limit is 100",
+    ]

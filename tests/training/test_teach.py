@@ -1,0 +1,147 @@
+"""Self-training, by the whole command: a run that ends with it, its targets, and what it delivers."""
+
+import json
+import os
+import shutil
+import signal
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_runs import SIZE, arguments
+
+from experiments.train import main, parse
+from sgdbd_jax.data.training_sets import load_photos
+from sgdbd_jax.detection.detector import Detector
+from sgdbd_jax.detection.refine import Refinement
+from sgdbd_jax.errors import UserError
+from sgdbd_jax.evaluation.scoring import score_detector
+from sgdbd_jax.training import teach
+from sgdbd_jax.training.log import read_log
+from sgdbd_jax.weights import load_weights
+
+SCENES = 8
+
+
+def command(workdir, **changes):
+    return main(given(workdir, **changes))
+
+
+def given(workdir, **changes):
+    fields = {"steps": 0, "taught_steps": 2, "refine": True, "half": True, "average": 0.9, "validate_every": 1000}
+    return arguments(workdir, **(fields | changes))
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("taught")
+    assert command(workdir) == 0
+    return workdir
+
+
+def targets(workdir):
+    return {path.name: np.array(Image.open(path)) for path in sorted((workdir / "targets").glob("*.png"))}
+
+
+def test_it_follows_the_warm_start_where_there_is_no_game(taught):
+    assert [row["stage"] for row in read_log(taught)] == ["warm"] * 4 + ["taught"] * 2
+    assert {path.name for path in (taught / "checkpoints").iterdir()} == {"warm", "taught"}
+
+
+def test_it_follows_given_weights_where_nothing_else_comes_before(taught, tmp_path):
+    """Nothing then begins at a VGG16, and none is asked for."""
+    start = {"generator_weights": taught / "generator.safetensors", "warm_steps": 0, "vgg16": tmp_path / "none"}
+    assert command(tmp_path, **start) == 0
+    assert {row["stage"] for row in read_log(tmp_path)} == {"taught"}
+    assert targets(tmp_path)
+
+
+def test_there_is_a_target_for_every_source_photo(taught):
+    made = targets(taught)
+    assert list(made) == [f"{number:05d}.png" for number in range(SCENES)]
+    assert {target.shape for target in made.values()} == {(SIZE, SIZE)}
+
+
+def test_the_delivered_weights_are_halves_that_say_how_they_want_to_be_used(taught):
+    variables, metadata = load_weights(taught / "generator.safetensors", kind="generator")
+    assert metadata["prediction"]["work_size"] == SIZE
+    assert Refinement(**metadata["prediction"]["refinement"]) == Refinement()
+    assert (metadata["stage"], metadata["step"]) == ("taught", 2)
+    assert variables["params"]["head"]["kernel"].dtype == np.float16
+    photo = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+    assert set(np.unique(Detector.load(taught / "generator.safetensors")(photo))) <= {0.0, 1.0}  # a decision: refined
+
+
+def test_the_score_is_that_of_refined_masks(taught):
+    """Whose error is a share of pixels; as the float32 network saw them, before it was halved."""
+    result = json.loads((taught / "result.json").read_text())
+    held_out = load_photos(parse(given(taught))[1]).held_out
+    refined, raw = (
+        score_detector(Detector.load(taught / "generator.safetensors", refine=refine), held_out).result
+        for refine in (True, False)
+    )
+    assert result["mae"] == pytest.approx(refined["mae"], abs=0.01)
+    assert abs(raw["mae"] - refined["mae"]) > 0.02
+
+
+def test_lost_and_damaged_targets_are_made_again_and_the_others_kept(taught, tmp_path, monkeypatch):
+    before = targets(taught)
+    workdir = shutil.copytree(taught, tmp_path / "copy")
+    shutil.rmtree(workdir / "checkpoints" / "taught")
+    (workdir / "targets" / "00001.png").unlink()
+    (workdir / "targets" / "00002.png").write_bytes(b"\x89PNG\r\n")
+    Image.fromarray(np.zeros((3, 3), np.uint8)).save(workdir / "targets" / "00003.png")  # of another photo
+    kept = os.stat(workdir / "targets" / "00000.png").st_mtime_ns
+    assert command(workdir) == 0
+    assert os.stat(workdir / "targets" / "00000.png").st_mtime_ns == kept
+    after = targets(workdir)
+    assert list(after) == list(before)
+    for name, target in before.items():
+        np.testing.assert_array_equal(after[name], target)
+    assert (workdir / "generator.safetensors").read_bytes() == (taught / "generator.safetensors").read_bytes()
+
+
+def test_targets_of_another_teacher_are_made_again(taught, tmp_path):
+    workdir = shutil.copytree(taught, tmp_path / "copy")
+    shutil.rmtree(workdir / "checkpoints" / "taught")
+    for path in (workdir / "targets").glob("*.png"):
+        Image.fromarray(np.full((SIZE, SIZE), 77, np.uint8)).save(path)
+    made_by = json.loads((workdir / "targets" / "made_by.json").read_text())
+    (workdir / "targets" / "made_by.json").write_text(json.dumps(made_by | {"teacher": "0"}))
+    assert command(workdir) == 0
+    assert (workdir / "generator.safetensors").read_bytes() == (taught / "generator.safetensors").read_bytes()
+
+
+def test_a_finished_run_needs_its_targets_no_more(taught, tmp_path):
+    workdir = shutil.copytree(taught, tmp_path / "copy")
+    shutil.rmtree(workdir / "targets")
+    assert command(workdir) == 0
+    assert not (workdir / "targets").exists()
+
+
+def test_a_game_cannot_come_before_what_has_been_taught_already(taught, tmp_path):
+    workdir = shutil.copytree(taught, tmp_path / "copy")
+    with pytest.raises(UserError, match="another config .steps was 0, is 3.; choose another --workdir"):
+        command(workdir, steps=3)
+
+
+def test_stopped_between_targets_it_keeps_them(taught, tmp_path, monkeypatch, capsys):
+    workdir = shutil.copytree(taught, tmp_path / "copy")
+    shutil.rmtree(workdir / "checkpoints" / "taught")
+    shutil.rmtree(workdir / "targets")
+    write = teach.write_atomically
+
+    def write_and_stop(path, data):
+        write(path, data)
+        if path.name == "00002.png":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(teach, "write_atomically", write_and_stop)
+    monkeypatch.setattr(teach, "ASK_EVERY", 1)
+    assert command(workdir) == 128 + signal.SIGTERM
+    assert "are kept; the same command goes on" in capsys.readouterr().err
+    assert 3 <= len(targets(workdir)) < SCENES
+    assert not list((workdir / "checkpoints" / "taught").glob("[0-9]*"))
+    monkeypatch.undo()
+    assert command(workdir) == 0
+    assert (workdir / "generator.safetensors").read_bytes() == (taught / "generator.safetensors").read_bytes()
