@@ -16,7 +16,7 @@ def main(argv: list[str] | None = None) -> int:
     """Parses `argv` and converts one file."""
     options = _parser().parse_args(argv)
 
-    from sgdbd_jax.config import to_dict
+    from sgdbd_jax.fields import to_dict
     from sgdbd_jax.files import file_sha256
     from sgdbd_jax.porting.formats import read_torch
     from sgdbd_jax.porting.release import convert_discriminator, convert_generator

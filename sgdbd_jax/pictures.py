@@ -63,7 +63,7 @@ def learning_curve(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> byt
     panels = {
         "validation": ("validation_f_measure", "validation_mae"),
         "mask": ("coverage", "coverage_spread", "mask_entropy"),
-        "losses": ("generator_loss", "bilateral", "pastes", "disc_clear_loss", "disc_blur_loss", "loss"),
+        "losses": ("g_loss", "bilateral", "pastes", "d_loss_clear", "d_loss_blur", "loss"),
         "discriminators' accuracy": ("disc_clear_accuracy", "disc_blur_accuracy", "accuracy"),
     }
     known = set().union(*rows)

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from sgdbd_jax.cli import allocator, command, compiled
-from sgdbd_jax.config import Config, replace
+from sgdbd_jax.config import Config
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.fields import replace
 from sgdbd_jax.presets import PRESETS
 
 PARTS = ("step", "predict", "data", "startup", "growth")

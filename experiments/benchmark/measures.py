@@ -23,11 +23,12 @@ from experiments.benchmark import timing
 from experiments.benchmark.apart import Apart
 from experiments.benchmark.report import Row
 from experiments.benchmark.sides import OURS, Detecting, Game, gpu, make_prediction, make_step, noise, torch_device
-from sgdbd_jax.config import Config, replace, to_dict
-from sgdbd_jax.data.batches import RowMakers, TrainingSets, make_batch
+from sgdbd_jax.config import Config
+from sgdbd_jax.data.batches import ExampleMakers, TrainingSets, make_batch
 from sgdbd_jax.data.photos import list_photos
 from sgdbd_jax.data.sources import load_folder
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.fields import replace, to_dict
 from sgdbd_jax.presets import RELEASE
 from sgdbd_jax.weights import save_weights
 
@@ -88,7 +89,7 @@ def step(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
     with contextlib.ExitStack() as stack:
         sides = {who: stack.enter_context(Apart(who, make_step, config)) for who in (OURS, *plan.twins)}
         seconds = timing.in_turn(sides, plan.step_rounds, what="step", warm_up=3 if gpu() else 1)
-        yield from _times(plan, "step", seconds, config.crop, config.batch, STEP_RATIOS)
+        yield from _times(plan, "step", seconds, config.crops.crop, config.game.batch, STEP_RATIOS)
         yield Row("step", "operations", operations / 1e9, "GFLOP", note="of plain convolutions and matrix products")
         for who, runs in seconds.items():
             yield _rate("step", who, operations / statistics.median(runs), known)
@@ -136,7 +137,7 @@ def data(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
     config, cores = plan.config, os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder:
         _write_photos(Path(folder), plan.photos)
-        read = functools.partial(load_folder, folder, size=config.photo_size or None)
+        read = functools.partial(load_folder, folder, size=config.sets.photo_size or None)
         readers = {"one thread": functools.partial(read, workers=1), "first epoch's": read}
         seconds = timing.in_turn(readers, plan.rounds, what="decode")
         photos = read()
@@ -148,7 +149,7 @@ def data(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
 
     steps = [row.value for row in known if row.part == "step" and row.about.get("who") == OURS]
     for what, blurred in (("from a folder", photos), ("made on the way", None)):
-        make = _batches(RowMakers(TrainingSets(photos, photos, blurred), config))
+        make = _batches(ExampleMakers(TrainingSets(photos, photos, blurred), config))
         runs = timing.in_turn({"": make}, 4 * plan.rounds, warm_up=3)[""]
         yield Row.timed("data", f"a cached batch, blurred photos {what}", runs)
         times = steps[0] / statistics.median(runs) if steps and steps[0] else None
@@ -211,7 +212,7 @@ def growth(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
 
     for kind, call, largest, most in (
         ("predict", detect, max(plan.sides), max(plan.batches)),
-        ("step", play, config.crop, config.batch),
+        ("step", play, config.crops.crop, config.game.batch),
     ):
         sides = sorted({max(min(32, largest), round(share * largest / 16) * 16) for share in (0.2, 0.4, 0.6, 0.8, 1)})
         middle = sides[len(sides) // 2]
@@ -237,10 +238,10 @@ def growth(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
 PARTS = {"machine": machine, "step": step, "predict": predict, "data": data, "startup": startup, "growth": growth}
 
 
-def _batches(rows: RowMakers) -> timing.Run:
+def _batches(examples: ExampleMakers) -> timing.Run:
     """A call that makes the game's next batch."""
-    batch, steps = rows.config.batch, itertools.count()
-    return lambda: make_batch(rows.game, seed=0, stream=0, step=next(steps), batch=batch, rows=range(batch))
+    batch, steps = examples.config.game.batch, itertools.count()
+    return lambda: make_batch(examples.game, seed=0, stream=0, step=next(steps), batch=batch, places=range(batch))
 
 
 def _times(

@@ -56,9 +56,12 @@ class Game:
     def of(cls, config: Config) -> Game:
         """Random variables of a config, and a batch of noise."""
         networks = Networks.of(config)
-        names = ["source", "clear", "blurred"] + (["clear_real", "blurred_real"] if config.second_draw else [])
-        batch = {name: noise(config.batch, config.crop, seed) for seed, name in enumerate(names)}
-        classifier = init_net(networks.classifier, optax.identity(), jax.random.key(1), config.crop)
+        crop, game = config.crops.crop, config.game
+        names = ["source", "clear", "blur"] + (["clear_real", "blur_real"] if game.second_draw else [])
+        names += ["paste"] if game.paste_weight else []
+        batch = {name: noise(game.batch, crop, seed) for seed, name in enumerate(names)}
+        batch |= {"paste_mask": batch["paste"][..., :1]} if game.paste_weight else {}
+        classifier = init_net(networks.classifier, optax.identity(), jax.random.key(1), crop)
         return cls(config, init_game(config, networks), _filled(classifier.variables), batch)
 
     def our_step(self) -> tuple[Run, Any]:

@@ -122,20 +122,19 @@ class TorchGame:
     ) -> None:
         self._config, self._way, self._device = config, way, device
         self._judges_once = way == "best" and not compile
-        sides = ("clear", "blur") if config.discriminators == "both" else (config.discriminators,)
-        self._discs = [f"disc_{side}" for side in sides]
+        self._discs = [f"disc_{side}" for side in config.game.sides]
         self.networks: dict[str, nn.Module] = {"generator": Generator(config.generator)}
         self.networks |= {name: Discriminator(config.discriminator) for name in self._discs}
         self._optimisers = {}
         for name, network in self.networks.items():
             _ready(network, getattr(state, name).variables, way=way, device=device, compile=compile)
-            rule = config.generator_optimiser if name == "generator" else config.disc_optimiser
+            rule = config.game.generator_optimiser if name == "generator" else config.game.disc_optimiser
             self._optimisers[name] = make_optimiser(network.parameters(), rule, way=way)
-        if config.bilateral_weight:
+        if config.game.bilateral_weight:
             classifier = Classifier(config.classifier).eval().requires_grad_(way == "release")
             _ready(classifier, classifier_variables, way=way, device=device, compile=compile)
             self.networks["classifier"] = classifier
-        if config.bilateral_weight and way == "release":
+        if config.game.bilateral_weight and way == "release":
             folder = tempfile.TemporaryDirectory()
             weakref.finalize(self, folder.cleanup)
             self._file = Path(folder.name) / "classifier.pth"
@@ -145,8 +144,8 @@ class TorchGame:
         """One round: G's update, then those of D_c and D_b on the composites made before it.
 
         Args:
-            batch: `source`, `clear`, `blurred` and, with a second draw, `clear_real`, `blurred_real`; each
-                `[B, H, W, 3]` uint8.
+            batch: `source`, `clear`, `blur` and, with a second draw, `clear_real`, `blur_real`; each `[B, H, W, 3]`
+                uint8.
 
         Returns:
             The losses, by their names in our metrics.
@@ -156,34 +155,34 @@ class TorchGame:
         return dict(zip(losses, torch.stack(list(losses.values())).tolist()))
 
     def _play(self, photos: dict[str, Tensor]) -> dict[str, Tensor]:
-        config, source, clear, blurred = self._config, photos["source"], photos["clear"], photos["blurred"]
-        real = {"disc_clear": photos.get("clear_real", clear), "disc_blur": photos.get("blurred_real", blurred)}
+        game, source, clear, blur = self._config.game, photos["source"], photos["clear"], photos["blur"]
+        real = {"disc_clear": photos.get("clear_real", clear), "disc_blur": photos.get("blur_real", blur)}
         mask = torch.sigmoid(self.networks["generator"](source))
-        composites = {"disc_clear": paste(mask, source, clear), "disc_blur": paste(mask, blurred, source)}
+        composites = {"disc_clear": paste(mask, source, clear), "disc_blur": paste(mask, blur, source)}
 
         terms, verdicts = {}, {}
         for name in self._discs:
             term, verdicts[name] = self._adversarial(self.networks[name], composites[name])
             terms[name.replace("disc", "adversarial")] = term
-        if config.bilateral_weight:
-            terms["bilateral"] = config.bilateral_weight * self._bilateral(composites, real)
-        if config.coverage_weight:
-            lacking = F.relu(config.coverage_minimum - mask.mean((1, 2, 3))).mean()
-            terms["coverage_term"] = config.coverage_weight * lacking
-        if config.binarisation_weight:
-            terms["binarisation"] = config.binarisation_weight * torch.minimum(mask, 1 - mask).mean()
-        losses = {"generator_loss": torch.stack(list(terms.values())).sum(), **terms}
-        self._update("generator", losses["generator_loss"])
+        if game.bilateral_weight:
+            terms["bilateral"] = game.bilateral_weight * self._bilateral(composites, real)
+        if game.coverage_weight:
+            lacking = F.relu(game.coverage_minimum - mask.mean((1, 2, 3))).mean()
+            terms["coverage_term"] = game.coverage_weight * lacking
+        if game.binarisation_weight:
+            terms["binarisation"] = game.binarisation_weight * torch.minimum(mask, 1 - mask).mean()
+        losses = {"g_loss": torch.stack(list(terms.values())).sum(), **terms}
+        self._update("generator", losses["g_loss"])
 
         self.mask = mask = mask.detach()
         for name in self._discs:
             disc, shown = self.networks[name], real[name]
-            if config.paste_real:
-                shown = paste(mask, shown, clear if name == "disc_clear" else blurred)
+            if game.paste_real:
+                shown = paste(mask, shown, clear if name == "disc_clear" else blur)
             fake = verdicts[name] if self._judges_once else disc(composites[name].detach())
-            loss = config.disc_weight * (-F.logsigmoid(disc(shown)).mean() - F.logsigmoid(-fake).mean())
+            loss = game.disc_weight * (-F.logsigmoid(disc(shown)).mean() - F.logsigmoid(-fake).mean())
             self._update(name, loss)
-            losses[f"{name}_loss"] = loss
+            losses[name.replace("disc", "d_loss")] = loss
         return {name: loss.detach() for name, loss in losses.items()}
 
     def _adversarial(self, disc: nn.Module, composite: Tensor) -> tuple[Tensor, Tensor]:
@@ -201,8 +200,8 @@ class TorchGame:
         return linear + (cost - linear).detach(), logits  # the cost's value and its gradient
 
     def _cost(self, logits: Tensor) -> Tensor:
-        saturating = self._config.adversarial_form == "saturating"
-        return self._config.eta * (F.logsigmoid(-logits) if saturating else -F.logsigmoid(logits)).mean()
+        saturating = self._config.game.adversarial_form == "saturating"
+        return self._config.game.eta * (F.logsigmoid(-logits) if saturating else -F.logsigmoid(logits)).mean()
 
     def _bilateral(self, composites: dict[str, Tensor], real: dict[str, Tensor]) -> Tensor:
         classifier = self.networks["classifier"]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import cast
 
-from sgdbd_jax.config import Config
+from sgdbd_jax.config import BlurringConfig, Config, SetsConfig
 from sgdbd_jax.data.batches import TrainingSets
 from sgdbd_jax.data.names import read_names
 from sgdbd_jax.data.photos import White
@@ -45,52 +45,56 @@ def load_photos(config: Config, *, progress: SetProgress = lambda name: None) ->
     Raises:
         UserError: a field that its data needs is empty, or a set that cannot be read.
     """
-    if config.data == "scenes":
-        for name in ("source", "clear", "masks", "names", "validation_images"):
-            if getattr(config, name):
+    sets = config.sets
+    if sets.data == "scenes":
+        unread = {name: getattr(sets, name) for name in ("source", "clear", "blur", "masks", "names")}
+        unread |= {"validation_images": config.validation.validation_images}
+        unread |= {"blur_kernel": config.blurring.blur_kernel != BlurringConfig().blur_kernel}
+        for name, value in unread.items():
+            if value:
                 raise UserError(f"{name}: is not read with data 'scenes'; add --data folders, or leave it out")
-        if config.blurred != Config().blurred:
-            raise UserError("blurred: is not read with data 'scenes'; add --data folders, or leave it out")
         return _scenes(config)
-    size = config.photo_size or None
-    if config.data == "folders":
+    if sets.data == "folders":
         for name in ("source", "clear"):
-            if not getattr(config, name):
+            if not getattr(sets, name):
                 raise UserError(f"{name}: needs a folder of photos: --{name} DIR (or --data scenes for made ones)")
-        source = _source_folder(config, size, progress)
-    elif config.data in ("tfds:cuhk", "tfds:dut"):
-        if not config.clear:
+        source = _source_folder(config, progress)
+    elif sets.data in ("tfds:cuhk", "tfds:dut"):
+        if not sets.clear:
             raise UserError("clear: needs photos all in focus: --clear DIR, or --clear tfds:fcfb:clear")
-        source = _read(f"{config.data}:train", "source", config, size, progress)
+        source = _read(f"{sets.data}:train", "source", sets, progress)
     else:
-        raise UserError(f"data: {config.data!r} is none of 'scenes', 'folders', 'tfds:cuhk', 'tfds:dut'")
+        raise UserError(f"data: {sets.data!r} is none of 'scenes', 'folders', 'tfds:cuhk', 'tfds:dut'")
     if config.supervised and source.masks is None:
         raise UserError("supervised: needs masks of the source photos: --masks DIR --masks_white blurred|focused")
     if not config.supervised:  # no unsupervised run gets to see a mask
         source = replace(source, masks=None)
-    clear = _read(config.clear, "clear", config, size, progress)
-    made = config.blurred == "disc" or config.blurred.startswith("fcsb:")
-    blurred = None if made else _read(config.blurred, "blurred", config, size, progress)
-    return Photos(TrainingSets(source, clear, blurred), _validation(config, progress), None)
+    clear = _read(sets.clear, "clear", sets, progress)
+    blur = _read(sets.blur, "blur", sets, progress) if sets.blur else None
+    return Photos(TrainingSets(source, clear, blur), _validation(config, progress), None)
 
 
-def fingerprints(sets: TrainingSets) -> dict[str, str]:
-    """What tells the photos of a run from others: their number, and a digest of names and sizes, by set.
+def fingerprints(photos: Photos) -> dict[str, str]:
+    """What tells the photos of a run from others, by set: their number, and a digest of names and sizes.
 
-    Which photo is drawn when depends on them, so a run cannot go on after one came or went.
+    Which photo is drawn when depends on them, so a run cannot go on after one came or went. Where they lie plays no
+    part: a folder may move.
     """
-    found = {}
-    for name in ("source", "clear", "blurred"):
-        photos: PhotoSet | None = getattr(sets, name)
-        if photos is not None:
-            known = list(zip(photos.names, photos.shapes, strict=True))
-            digest = hashlib.sha256(repr(known).encode()).hexdigest()[:12]
-            found[f"photos of {name}"] = f"{len(known)} ({digest})"
-    return found
+    sets = {"source": photos.training.source, "clear": photos.training.clear, "blur": photos.training.blur}
+    sets |= {"validation": photos.validation}
+    prints = {}
+    for name, photo_set in sets.items():
+        if photo_set is not None:
+            digest = hashlib.sha256(
+                repr(list(zip(photo_set.names, photo_set.shapes, strict=True))).encode()
+            ).hexdigest()[:12]
+            prints[f"photos of {name}"] = f"{len(photo_set.names)} ({digest})"
+    return prints
 
 
-def _read(where: str, name: str, config: Config, size: int | None, progress: SetProgress) -> PhotoSet:
+def _read(where: str, name: str, sets: SetsConfig, progress: SetProgress, *, resize: bool = True) -> PhotoSet:
     """The photos of a folder, or of a split of a tfds set, `tfds:NAME:SPLIT`."""
+    size = sets.photo_size or None if resize else None
     if not where.startswith("tfds:"):
         return load_folder(where, size=size, progress=progress(name))
     data_set, _, split = where[5:].partition(":")
@@ -98,43 +102,44 @@ def _read(where: str, name: str, config: Config, size: int | None, progress: Set
         data_set,
         split,
         size=size,
-        data_dir=config.data_dir or None,
-        manual_dir=config.manual_dir or None,
+        data_dir=sets.data_dir or None,
+        manual_dir=sets.manual_dir or None,
         progress=progress(name),
     )
 
 
-def _source_folder(config: Config, size: int | None, progress: SetProgress) -> PhotoSet:
-    names = read_names(config.names) if config.names else None
-    if config.supervised and config.masks:
-        if not config.masks_white:
+def _source_folder(config: Config, progress: SetProgress) -> PhotoSet:
+    sets, size = config.sets, config.sets.photo_size or None
+    names = read_names(sets.names) if sets.names else None
+    if config.supervised and sets.masks:
+        if not sets.masks_white:
             raise UserError("masks_white: say what white means in the masks: --masks_white blurred|focused")
         photos = load_pairs(
-            config.source,
-            config.masks,
-            white=cast(White, config.masks_white),
+            sets.source,
+            sets.masks,
+            white=cast(White, sets.masks_white),
             size=size,
             names=names,
             progress=progress("source"),
         )
         return _polarity_looked_at(photos, "masks_white")
-    return load_folder(config.source, size=size, names=names, progress=progress("source"))
+    return load_folder(sets.source, size=size, names=names, progress=progress("source"))
 
 
 def _validation(config: Config, progress: SetProgress) -> PhotoSet | None:
-    if not config.validation_images:
-        # Of the tfds sets, CUHK alone has a split for choosing.
-        return (
-            _read("tfds:cuhk:validation", "validation", config, None, progress) if config.data == "tfds:cuhk" else None
-        )
-    if not config.validation_masks or not config.validation_white:
+    chosen = config.validation
+    if not chosen.validation_images:
+        if config.sets.data == "tfds:cuhk":  # of the tfds sets, it alone has a split for choosing
+            return _read("tfds:cuhk:validation", "validation", config.sets, progress, resize=False)
+        return None
+    if not chosen.validation_masks or not chosen.validation_white:
         raise UserError("validation_images: needs --validation_masks DIR and --validation_white blurred|focused")
     photos = load_pairs(
-        config.validation_images,
-        config.validation_masks,
-        white=cast(White, config.validation_white),
+        chosen.validation_images,
+        chosen.validation_masks,
+        white=cast(White, chosen.validation_white),
         size=None,
-        names=read_names(config.validation_names) if config.validation_names else None,
+        names=read_names(chosen.validation_names) if chosen.validation_names else None,
         progress=progress("validation"),
     )
     return _polarity_looked_at(photos, "validation_white")
@@ -150,22 +155,23 @@ def _polarity_looked_at(photos: PhotoSet, field: str) -> PhotoSet:
 
 
 def _scenes(config: Config) -> Photos:
-    if not config.photo_size or not config.scenes:
+    side, scenes = config.sets.photo_size, config.sets.scenes
+    if not side or not scenes:
         raise UserError("photo_size, scenes: must both be at least 1 for made scenes")
 
     def make(name: str, focus: Focus, count: int, seed: int) -> PhotoSet:
         # Seeds are spread so that the scenes of two runs, or of two sets of one run, never coincide.
         images, masks = make_scenes(
-            count, SceneConfig(config.photo_size, share_high=SHARE_HIGH), seed=3 * config.seed + seed, focus=focus
+            count, SceneConfig(side, share_high=SHARE_HIGH), seed=3 * config.seed + seed, focus=focus
         )
         return PhotoSet(tuple(f"{name}{index:04d}" for index in range(count)), tuple(images), tuple(masks))
 
-    source = make("source", "part", config.scenes, 0)
+    source = make("source", "part", scenes, 0)
     if not config.supervised:
         source = replace(source, masks=None)
-    clear, blurred = make("clear", "all", config.scenes, 0), make("blurred", "none", config.scenes, 0)
+    clear, blur = make("clear", "all", scenes, 0), make("blur", "none", scenes, 0)
     return Photos(
-        TrainingSets(source, replace(clear, masks=None), replace(blurred, masks=None)),
+        TrainingSets(source, replace(clear, masks=None), replace(blur, masks=None)),
         make("validation", "part", VALIDATION_SCENES, 1),
         make("held out", "part", HELD_OUT_SCENES, 2),
     )

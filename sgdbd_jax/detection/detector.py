@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from sgdbd_jax.config import GeneratorConfig, from_dict
+from sgdbd_jax.config import GeneratorConfig
 from sgdbd_jax.data.photos import load_photo, photo_from_image, resize_mask, resize_photo
 from sgdbd_jax.detection.refine import Refinement
 from sgdbd_jax.detection.shipped import shipped
 from sgdbd_jax.detection.tiling import by_tiles, carry
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.fields import from_dict
 from sgdbd_jax.models.folding import fold_norms, with_taps
 from sgdbd_jax.models.generator import MULTIPLE, Generator
 from sgdbd_jax.models.layers import to_unit

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ import chex
 import jax
 import numpy as np
 
-from sgdbd_jax.config import FREE_FIELDS, Config, flatten
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.files import write_atomically
 from sgdbd_jax.training.parallel import wait_for_all
@@ -207,41 +206,3 @@ def _quiet() -> Iterator[None]:
 
 def _f_measure(metrics: Any) -> float:
     return metrics.get("f_measure", -1.0)
-
-
-def claim_workdir(workdir: Path, config: Config, inputs: Mapping[str, str] | None = None) -> None:
-    """Binds a work folder to a run: writes `config.json` in a fresh one, compares it in a used one.
-
-    Args:
-        workdir: the folder.
-        config: all but its `FREE_FIELDS` must stay.
-        inputs: what tells its photos, and the weights that it was given, from others, by name.
-
-    Raises:
-        UserError: the folder holds a run of another config or of other inputs (all that differs is listed), or cannot
-            be written.
-    """
-    path = workdir / "config.json"
-    now = json.loads(json.dumps({**flatten(config), **(inputs or {})}))
-    # What learns from its own masks learns from those that the game, as long as it was, has led to.
-    free = FREE_FIELDS - {"steps"} if config.taught_steps else FREE_FIELDS
-    if path.exists():
-        try:
-            before = json.loads(path.read_text())
-            if not isinstance(before, dict):
-                raise ValueError("no object")
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: not a readable config ({error}); choose another --workdir") from error
-        before = json.loads(json.dumps(flatten(Config()))) | before  # a field may be younger than the run
-        names = sorted((before.keys() | now.keys()) - free)
-        changed = [
-            f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
-            for name in names
-            if before.get(name) != now.get(name)
-        ]
-        done = (workdir / "classifier.safetensors").exists() or any((workdir / "checkpoints").glob("*/[0-9]*"))
-        if changed and done:  # a start that was refused, or failed, before it had anything to keep binds nothing
-            raise UserError(
-                f"{workdir}: holds a run of another config ({'; '.join(changed)}); choose another --workdir"
-            )
-    write_atomically(path, json.dumps(now, indent=1).encode())

@@ -5,42 +5,20 @@ from __future__ import annotations
 import itertools
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 
-from sgdbd_jax.data.batches import Row, RowMaker, make_batch, prefetch
+from sgdbd_jax.data.batches import Example, ExampleMaker, make_batch, prefetch
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.files import write_atomically
 from sgdbd_jax.training.checkpoint import Checkpoints
 from sgdbd_jax.training.log import MetricsLog
-from sgdbd_jax.training.parallel import Step, any_process, process_rows
+from sgdbd_jax.training.parallel import Step, any_process, process_places
+from sgdbd_jax.training.run import Reporter, Run, Stopped
 from sgdbd_jax.training.samples import sample_picture, score_generator
 from sgdbd_jax.training.state import FitState, NetState, TrainState
 from sgdbd_jax.training.watchdog import Watchdog, check_state
-
-if TYPE_CHECKING:
-    from sgdbd_jax.training.run import Run
-
-
-class Stopped(Exception):
-    """The run was asked to stop, and has saved a checkpoint."""
-
-
-class Reporter:
-    """What a run tells while it goes on; this one tells nobody."""
-
-    def stage(self, name: str, done: int, steps: int) -> None:
-        """A stage of so many steps begins, or goes on after `done` of them."""
-
-    def step(self, metrics: dict[str, float] | None) -> None:
-        """A step is done; `metrics` are means since the last that were given."""
-
-    def say(self, text: str) -> None:
-        """A line for whoever watches."""
-
-    def warn(self, text: str) -> None:
-        """A line for whoever should act."""
 
 
 @dataclass(frozen=True)
@@ -49,15 +27,15 @@ class Stage:
 
     Attributes:
         name: of its checkpoints, log rows and sample grids.
-        row: makes one row of a batch.
+        example: makes one example of a batch.
         stream: of random numbers; stages never share draws.
         steps: how many it has.
-        batch: rows a step.
+        batch: examples a step.
         makes_masks: whether its network is the generator, which can be validated and shown.
     """
 
     name: str
-    row: RowMaker
+    example: ExampleMaker
     stream: int
     steps: int
     batch: int
@@ -81,8 +59,8 @@ def run_stage(run: Run, stage: Stage, state: Any, step: Step, frozen: Any = None
         UserError: a value is not finite, the disk refuses, a checkpoint is damaged.
         Stopped: the run was asked to stop; a checkpoint is saved.
     """
-    config, reporter = run.config, run.reporter
-    checkpoints = Checkpoints(run.workdir / "checkpoints" / stage.name, keep=config.keep)
+    config, keeping, reporter = run.config, run.config.keeping, run.reporter
+    checkpoints = Checkpoints(run.workdir / "checkpoints" / stage.name, keep=keeping.keep)
     log: MetricsLog | None = None
     try:
         done = checkpoints.latest() or 0
@@ -97,11 +75,13 @@ def run_stage(run: Run, stage: Stage, state: Any, step: Step, frozen: Any = None
         if done == stage.steps:
             return state
         if run.main:
-            log = MetricsLog(run.workdir, stage.name, step=done, tensorboard=config.tensorboard)
+            log = MetricsLog(run.workdir, stage.name, step=done, tensorboard=keeping.tensorboard)
 
-        def make(at: int) -> Row:
-            rows = process_rows(stage.batch)
-            return make_batch(stage.row, seed=config.seed, stream=stage.stream, step=at, batch=stage.batch, rows=rows)
+        def make(at: int) -> Example:
+            places = process_places(stage.batch)
+            return make_batch(
+                stage.example, seed=config.seed, stream=stage.stream, step=at, batch=stage.batch, places=places
+            )
 
         batches = prefetch(make, range(done, stage.steps))
         watchdog = Watchdog() if stage.makes_masks else Watchdog(winning=1.0)  # before the game, winning is the aim
@@ -113,20 +93,20 @@ def run_stage(run: Run, stage: Stage, state: Any, step: Step, frozen: Any = None
                 jax.block_until_ready(metrics)
             pending.append(metrics)
             last = number == stage.steps
-            show = stage.makes_masks and (last or number % config.grid_every == 0)
+            show = stage.makes_masks and (last or number % keeping.grid_every == 0)
             validation = run.photos.validation if stage.makes_masks else None
-            if not last and number % config.validate_every:
+            if not last and number % config.validation.validate_every:
                 validation = None
             # Several processes must stop and save at the same steps; every so often they agree whether to.
             stopping = late = False
-            if jax.process_count() == 1 or number % config.log_every == 0:
+            if jax.process_count() == 1 or number % keeping.log_every == 0:
                 minutes = (time.monotonic() - saved_at) / 60
-                stopping, late = any_process(run.should_stop(), minutes > config.checkpoint_minutes)
-            save = last or stopping or late or validation is not None or number % config.checkpoint_every == 0
+                stopping, late = any_process(run.should_stop(), minutes > keeping.checkpoint_minutes)
+            save = last or stopping or late or validation is not None or number % keeping.checkpoint_every == 0
 
             means: dict[str, float] | None = None
             scores: dict[str, float] | None = None
-            if save or show or number % config.log_every == 0:  # all is looked at before anything is written
+            if save or show or number % keeping.log_every == 0:  # all is looked at before anything is written
                 means = _look(watchdog, reporter, number, pending)
                 means["seconds_per_step"] = (time.monotonic() - logged_at) / len(pending)
                 pending = []

@@ -54,7 +54,7 @@ def check_batch(batch: int, devices: Sequence[jax.Device], *, name: str = "batch
     """Refuses a batch that all devices, of all processes, cannot share equally.
 
     Args:
-        batch: rows of the whole batch.
+        batch: examples of the whole batch.
         devices: this process's devices.
         name: the config's field, for the message.
 
@@ -74,8 +74,8 @@ def split_batch(batch: Any, devices: int) -> Any:
     return jax.tree.map(lambda array: array.reshape((devices, -1) + array.shape[1:]), batch)
 
 
-def process_rows(batch: int) -> range:
-    """The rows of a global batch that this process makes."""
+def process_places(batch: int) -> range:
+    """The places of a global batch whose examples this process makes."""
     share = batch // jax.process_count()
     return range(jax.process_index() * share, (jax.process_index() + 1) * share)
 
@@ -97,6 +97,6 @@ def wait_for_all(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
-def average(tree: Any, axis: str | None) -> Any:
+def pmean(tree: Any, axis: str | None) -> Any:
     """Mean over the devices of `axis`; the tree itself when there is no axis."""
     return tree if axis is None else jax.lax.pmean(tree, axis)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,10 +17,8 @@ from sgdbd_jax.errors import UserError
 from sgdbd_jax.evaluation.scoring import Detect, score_detector
 from sgdbd_jax.game.composites import composites
 from sgdbd_jax.models.layers import to_unit
+from sgdbd_jax.training.run import Run
 from sgdbd_jax.training.state import NetState
-
-if TYPE_CHECKING:
-    from sgdbd_jax.training.run import Run
 
 OWN_SIZE = "max:1024"  # working size of a generator that learned from photos at their own size
 SAMPLES = 6  # photos in a picture
@@ -29,7 +27,7 @@ SAMPLE_STREAM = 14  # of random numbers, which no stage uses
 
 def prediction(config: Config) -> tuple[int | str, Refinement | None]:
     """How a run's generator is used, in validation and after it: the working size, and the refinement of its masks."""
-    return config.photo_size or OWN_SIZE, Refinement() if config.refine else None
+    return config.sets.photo_size or OWN_SIZE, Refinement() if config.prediction.refine else None
 
 
 def score_generator(run: Run, net: NetState, photos: PhotoSet) -> dict[str, Any]:
@@ -41,15 +39,16 @@ def score_generator(run: Run, net: NetState, photos: PhotoSet) -> dict[str, Any]
 def sample_picture(run: Run, net: NetState) -> bytes:
     """Source, mask as the network gives it, truth (where known) and composites of a few photos, always the same."""
     config = run.config
-    data = make_batch(run.rows.game, seed=config.seed, stream=SAMPLE_STREAM, step=0, batch=SAMPLES, rows=range(SAMPLES))
+    places = range(SAMPLES)
+    data = make_batch(run.examples.game, seed=config.seed, stream=SAMPLE_STREAM, step=0, batch=SAMPLES, places=places)
     truth, held_out = None, run.photos.held_out
     if held_out is not None and held_out.masks is not None:
-        corner = slice(config.crop)  # as large as the photos it is shown beside
+        corner = slice(config.crops.crop)  # as large as the photos it is shown beside
         data["source"] = np.stack([image[corner, corner] for image in held_out.images[:SAMPLES]])
         truth = np.stack([mask[corner, corner] for mask in held_out.masks[:SAMPLES]])
     detect = _detect(run, net, "native")
     masks = np.stack([detect(photo) for photo in data["source"]])[..., None]
-    photos = (to_unit(jnp.asarray(data[name])) for name in ("source", "clear", "blurred"))
+    photos = (to_unit(jnp.asarray(data[name])) for name in ("source", "clear", "blur"))
     clear, blur = composites(jnp.asarray(masks), *photos)
     columns = {"source": data["source"], "mask": masks}
     columns |= {"truth": truth} if truth is not None else {}

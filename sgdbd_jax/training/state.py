@@ -1,9 +1,8 @@
-"""What a run consists of: networks and optimisers, which are static, and state, which is arrays."""
+"""What a run learns: the state of its networks, which is arrays, and the optimisers that move it."""
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
@@ -13,9 +12,8 @@ import optax
 from flax import struct
 
 from sgdbd_jax.config import Config, OptimiserConfig
-from sgdbd_jax.models.classifier import Classifier
 from sgdbd_jax.models.discriminator import Discriminator
-from sgdbd_jax.models.generator import Generator
+from sgdbd_jax.models.networks import Networks
 from sgdbd_jax.models.vgg16 import LAYERS
 from sgdbd_jax.weights import merge
 
@@ -28,7 +26,7 @@ class NetState(struct.PyTreeNode):
     params: Tree
     batch_stats: Tree  # BatchNorm's running statistics; {} without BatchNorm
     opt_state: Tree
-    average: Tree = struct.field(default_factory=dict)  # moving average of `variables`, which predicts; {}: none
+    ema: Tree = struct.field(default_factory=dict)  # moving average of `variables`, which predicts; {}: none
 
     @property
     def variables(self) -> dict[str, Tree]:
@@ -38,11 +36,11 @@ class NetState(struct.PyTreeNode):
     @property
     def predicting(self) -> dict[str, Tree]:
         """The variables to predict with: the moving average where there is one."""
-        return self.average or self.variables
+        return self.ema or self.variables
 
-    def averaged(self) -> NetState:
+    def with_ema(self) -> NetState:
         """The same, with a moving average that begins here."""
-        return self.replace(average=jax.tree.map(jnp.copy, self.variables))
+        return self.replace(ema=jax.tree.map(jnp.copy, self.variables))
 
 
 class TrainState(struct.PyTreeNode):
@@ -53,6 +51,11 @@ class TrainState(struct.PyTreeNode):
     disc_clear: NetState  # D_c: judges composites that should look in focus
     disc_blur: NetState  # D_b: judges composites that should look out of focus
 
+    def variables(self, *names: str) -> tuple[dict[str, Tree], dict[str, Tree]]:
+        """Parameters, and BatchNorm statistics, of these networks by name: what an objective takes."""
+        nets = {name: getattr(self, name) for name in names}
+        return {n: net.params for n, net in nets.items()}, {n: net.batch_stats for n, net in nets.items()}
+
 
 class FitState(struct.PyTreeNode):
     """All that a checkpoint of one network's own training holds (classifier, warm start, supervised)."""
@@ -61,31 +64,13 @@ class FitState(struct.PyTreeNode):
     net: NetState
 
 
-@dataclass(frozen=True)
-class Networks:
-    """The three architectures of a config."""
-
-    generator: Generator
-    discriminator: Discriminator
-    classifier: Classifier
-
-    @classmethod
-    def of(cls, config: Config, axis_name: str | None = None) -> Networks:
-        """Builds them; with `axis_name`, BatchNorm's statistics are averaged over that axis of devices."""
-        return cls(
-            Generator(config.generator, axis_name),
-            Discriminator(config.discriminator, axis_name),
-            Classifier(config.classifier, axis_name),
-        )
-
-
 def make_optimiser(config: OptimiserConfig, steps: int = 0) -> optax.GradientTransformation:
     """The optax optimiser of a config: Adam, or SGD with momentum; with `steps`, its rate falls to 0 along a cosine."""
     rate = optax.cosine_decay_schedule(config.learning_rate, steps) if steps else config.learning_rate
     rule = optax.sgd(rate, config.momentum) if config.name == "sgd" else optax.adam(rate, b1=config.momentum)
-    if config.trunk == 1:
+    if config.trunk_factor == 1:
         return rule
-    return optax.chain(rule, optax.masked(optax.scale(config.trunk), _in_trunk))
+    return optax.chain(rule, optax.masked(optax.scale(config.trunk_factor), _in_trunk))
 
 
 def _in_trunk(params: Tree) -> Tree:
@@ -97,7 +82,7 @@ def init_net(
     optimiser: optax.GradientTransformation,
     key: jax.Array,
     size: int,
-    trunk: Tree | None = None,
+    vgg16: Tree | None = None,
     start: Tree | None = None,
 ) -> NetState:
     """A network's first state.
@@ -107,25 +92,25 @@ def init_net(
         optimiser: its optax optimiser.
         key: PRNG key of the random kernels.
         size: side in pixels of the photos it will see.
-        trunk: `{layer: {"kernel", "bias"}}` of a VGG16, put in the place of the random trunk (or, of a discriminator,
-            of as many convolutions as it has); `None` keeps it random.
+        vgg16: `{layer: {"kernel", "bias"}}`, put in the place of the random trunk (or, of a discriminator, of as many
+            convolutions as it has); `None` keeps it random.
         start: `params` and `batch_stats` to start from instead of all that.
 
     Raises:
-        UserError: the trunk's shapes are not the network's.
+        UserError: VGG16's shapes are not the network's.
     """
     if start is not None:
         return NetState(start["params"], start["batch_stats"], optimiser.init(start["params"]))
     variables = _first_variables(network, key, size)
     params = dict(variables["params"])
-    if trunk is not None:
+    if vgg16 is not None:
         where = "vgg16, which needs networks of its own widths"
         if isinstance(network, Discriminator):
-            named = {f"conv{at}": trunk[name] for at, name in enumerate(LAYERS, start=1) if f"conv{at}" in params}
+            named = {f"conv{at}": vgg16[name] for at, name in enumerate(LAYERS, start=1) if f"conv{at}" in params}
             params |= jax.tree.map(jnp.asarray, merge({name: params[name] for name in named}, named, where=where))
         else:
-            expected = {name: layer for name, layer in params["trunk"].items() if name in trunk}
-            params["trunk"] |= jax.tree.map(jnp.asarray, merge(expected, trunk, where=where))
+            expected = {name: layer for name, layer in params["trunk"].items() if name in vgg16}
+            params["trunk"] |= jax.tree.map(jnp.asarray, merge(expected, vgg16, where=where))
     return NetState(params, variables.get("batch_stats", {}), optimiser.init(params))
 
 
@@ -135,23 +120,23 @@ def _first_variables(network: nn.Module, key: jax.Array, size: int) -> Tree:
     return network.init(key, jnp.zeros((1, size, size, 3)), train=False)
 
 
-def init_game(config: Config, networks: Networks, trunk: Tree | None = None, start: Tree | None = None) -> TrainState:
-    """The game's first state, a function of `config.seed` alone (and of the VGG16 `trunk` and G's `start`, if any)."""
+def init_game(config: Config, networks: Networks, vgg16: Tree | None = None, start: Tree | None = None) -> TrainState:
+    """The game's first state, a function of `config.seed` alone (and of `vgg16` and G's `start`, if any)."""
     key = jax.random.key(config.seed)
-    disc_optimiser = make_optimiser(config.disc_optimiser)
-    disc_trunk = trunk if config.discriminator.trunk == "vgg16" else None
+    disc_optimiser = make_optimiser(config.game.disc_optimiser)
+    disc_vgg16 = vgg16 if config.discriminator.init == "vgg16" else None
     discs = [
-        init_net(networks.discriminator, disc_optimiser, jax.random.fold_in(key, number), config.crop, disc_trunk)
+        init_net(networks.discriminator, disc_optimiser, jax.random.fold_in(key, number), config.crops.crop, disc_vgg16)
         for number in (1, 2)
     ]
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         generator=init_net(
             networks.generator,
-            make_optimiser(config.generator_optimiser),
+            make_optimiser(config.game.generator_optimiser),
             jax.random.fold_in(key, 0),
-            config.crop,
-            trunk,
+            config.crops.crop,
+            vgg16,
             start,
         ),
         disc_clear=discs[0],

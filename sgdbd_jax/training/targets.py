@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,12 +22,9 @@ from sgdbd_jax.detection.detector import Detector
 from sgdbd_jax.detection.refine import Refinement
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.files import write_atomically
-from sgdbd_jax.training.loop import Stopped
-from sgdbd_jax.training.parallel import any_process
+from sgdbd_jax.training.parallel import any_process, wait_for_all
+from sgdbd_jax.training.run import Run, Stopped
 from sgdbd_jax.training.samples import prediction
-
-if TYPE_CHECKING:
-    from sgdbd_jax.training.run import Run
 
 ASK_EVERY = 8  # targets between the times at which several processes agree whether to stop
 
@@ -74,6 +71,7 @@ def make_targets(run: Run, teacher: Mapping[str, Any]) -> Sequence[np.ndarray]:
         run.reporter.step(None)
         if len(targets) % ASK_EVERY == 0 and any_process(run.should_stop())[0]:
             raise Stopped(f"stopped at target {len(targets)} of {len(paths)}, which are kept")
+    wait_for_all("targets")  # the first of those that memory does not hold may be read from its file at once
     return targets
 
 

@@ -1,0 +1,105 @@
+"""A config's fields as options of a command line, section by section."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from sgdbd_jax.errors import UserError
+from sgdbd_jax.fields import Section, flatten, replace, spellings
+
+
+def add_fields(parser: argparse.ArgumentParser, default: Section) -> None:
+    """Adds an option for each field, called by its dotted name and by its shortest.
+
+    Args:
+        parser: gains a group of options a section.
+        default: a config; its values stand in the help.
+    """
+    values = flatten(default)
+    spelled = spellings(values)
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for section, heading, name, item in _fields(default, "run"):
+        if section not in groups:
+            groups[section] = parser.add_argument_group(section, heading)
+        value = values[name]
+        extra: dict[str, Any] = {"nargs": "?", "const": "true"} if isinstance(value, bool) else {}
+        shown = repr(value) if isinstance(value, str) else str(value)
+        groups[section].add_argument(
+            *(f"--{spelling}" for spelling in dict.fromkeys((spelled[name][0], name))),
+            *(f"--{spelling}" for spelling in spelled[name][1:-1]),
+            dest=name,
+            metavar=type(value).__name__.upper(),
+            help=f"{item.metadata['meaning']} [{shown}]".replace("%", "%%"),
+            **extra,
+        )
+
+
+def read_fields(options: argparse.Namespace, config: Any) -> dict[str, Any]:
+    """The values that a command line gives, by dotted name, each of the type that its field has.
+
+    Args:
+        options: parsed by a parser of `add_fields`.
+        config: of the same class.
+
+    Raises:
+        UserError: a value of another kind.
+    """
+    defaults = flatten(config)
+    texts = {name: getattr(options, name) for name in defaults}
+    return {name: value_of(name, text, defaults[name]) for name, text in texts.items() if text is not None}
+
+
+def with_fields(options: argparse.Namespace, config: Any) -> Any:
+    """A config with the values that a command line gives in the place of its own.
+
+    Raises:
+        UserError: a value that the config refuses.
+    """
+    return replace(config, read_fields(options, config))
+
+
+def value_of(name: str, text: str, default: Any) -> Any:
+    """A field's value from its text, of the type that `default` has."""
+    if isinstance(default, str):
+        return text
+    if isinstance(default, bool):
+        if text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        raise UserError(f"{name}: {text!r} is neither true nor false")
+    try:
+        return _like(default, ast.literal_eval(text))
+    except (ValueError, TypeError, SyntaxError) as error:
+        raise UserError(f"{name}: {text!r} is not of the kind that {default!r} is") from error
+
+
+def _fields(section: Any, title: str, prefix: str = "") -> Iterator[tuple[str, str, str, dataclasses.Field]]:
+    """A section's title, the first line of what it says of itself, and a field's dotted name and the field."""
+    heading = (type(section).__doc__ or "").strip().splitlines()[0]
+    for item in dataclasses.fields(section):
+        if not isinstance(getattr(section, item.name), Section):
+            yield title, heading, prefix + item.name, item
+    for item in dataclasses.fields(section):
+        value = getattr(section, item.name)
+        if isinstance(value, Section):
+            yield from _fields(value, prefix + item.name, f"{prefix}{item.name}.")
+
+
+def _like(default: Any, value: Any) -> Any:
+    """The value as the type of `default`; of a tuple, all elements as that of its first.
+
+    Tuples of floats are ranges and colours, which have a fixed length; others list layers, as many as one likes.
+
+    Raises:
+        TypeError, ValueError: it is of another kind.
+    """
+    if isinstance(default, tuple):
+        if not isinstance(value, (tuple, list)) or (isinstance(default[0], float) and len(value) != len(default)):
+            raise ValueError(value)
+        return tuple(_like(default[0], item) for item in value)
+    if isinstance(value, bool) or value != type(default)(value):
+        raise ValueError(value)
+    return type(default)(value)

@@ -1,0 +1,127 @@
+"""The paper on one page: the game of G, D_c and D_b as one scalar, whose one gradient moves all three networks.
+
+`stop_gradient` says who learns from what. G's terms see the discriminators as they are, and a discriminator's see the
+composites as they are; so the derivative by one network's parameters is that of its own terms alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.lax import stop_gradient
+
+from sgdbd_jax.config import GameConfig
+from sgdbd_jax.game.composites import composites, paste
+from sgdbd_jax.game.losses import (
+    adversarial_loss,
+    bilateral_loss,
+    binarisation_loss,
+    coverage_loss,
+    discriminator_loss,
+    mask_cross_entropy,
+)
+from sgdbd_jax.models.networks import Networks, apply
+
+Tree = Any
+Terms = dict[str, jax.Array]
+
+
+class Outcome(NamedTuple):
+    """What the objective says besides its value."""
+
+    terms: Terms  # [] each: `adversarial_clear`, `d_loss_clear`, `bilateral`, ...; their sum is the value
+    stats: dict[str, Tree]  # BatchNorm statistics after this round, by network
+    mask: jax.Array  # M, [B, H, W, 1] in [0, 1]
+    accuracy: Terms  # [] each: share of photos that a discriminator told right, by its name
+
+
+def objective(
+    params: dict[str, Tree],
+    stats: dict[str, Tree],
+    classifier: Tree,
+    photos: dict[str, jax.Array],
+    *,
+    networks: Networks,
+    game: GameConfig,
+) -> tuple[jax.Array, Outcome]:
+    """eta * L_G + L_D + L_B (Eq. 6), each where it is to be minimised, and the mask terms of the release.
+
+    Args:
+        params: of `generator`, `disc_clear` and `disc_blur`; of discriminators, those that `game.sides` names.
+        stats: their BatchNorm statistics, by the same names.
+        classifier: V's variables, which stay; not read without a bilateral loss.
+        photos: float in [0, 1]: `source` T, `clear` I_c and `blur` I_b, `[B, H, W, 3]` each; with a second draw,
+            `clear_real` and `blur_real`; with a weight of pastes, `paste` and `paste_mask`, `[B, H, W, 1]`.
+        networks: the three architectures.
+        game: weights and switches.
+
+    Returns:
+        The value, `[]`, and what else there is to say of the round.
+    """
+    terms: Terms = {}
+    new: dict[str, Tree] = {}
+    accuracy: Terms = {}
+
+    shown = jnp.concatenate([photos["source"], *([photos["paste"]] if game.paste_weight else ())])
+    logits, new["generator"] = apply(networks.generator, params["generator"], stats["generator"], shown)
+    logits, on_pastes = jnp.split(logits, [len(photos["source"])])
+    mask = jax.nn.sigmoid(logits)
+    fake = dict(zip(("clear", "blur"), composites(mask, photos["source"], photos["clear"], photos["blur"])))
+    real = {side: photos[f"{side}_real" if game.second_draw else side] for side in fake}
+
+    for side in game.sides:
+        name = f"disc_{side}"
+        genuine = paste(stop_gradient(mask), real[side], photos[side]) if game.paste_real else real[side]
+        fooled, _ = apply(networks.discriminator, stop_gradient(params[name]), stats[name], fake[side])
+        on_fake, after = apply(networks.discriminator, params[name], stats[name], stop_gradient(fake[side]))
+        on_real, new[name] = apply(networks.discriminator, params[name], after, genuine)
+        terms[f"adversarial_{side}"] = game.eta * adversarial_loss(fooled, form=game.adversarial_form)
+        terms[f"d_loss_{side}"] = game.disc_weight * discriminator_loss(on_real, on_fake)
+        accuracy[name] = ((on_real > 0).mean() + (on_fake < 0).mean()) / 2
+
+    if game.bilateral_weight:
+
+        def features(photo: jax.Array) -> jax.Array:
+            return networks.classifier.apply(classifier, photo, train=False)[0]
+
+        sides = [features(photo) for side in fake for photo in (fake[side], real[side])]
+        terms["bilateral"] = game.bilateral_weight * bilateral_loss(*sides)
+    if game.paste_weight:
+        terms["pastes"] = game.paste_weight * mask_cross_entropy(on_pastes, photos["paste_mask"])
+    if game.coverage_weight:
+        terms["coverage_term"] = game.coverage_weight * coverage_loss(mask, minimum=game.coverage_minimum)
+    if game.binarisation_weight:
+        terms["binarisation"] = game.binarisation_weight * binarisation_loss(mask)
+    return sum(terms.values(), jnp.zeros(())), Outcome(terms, new, mask, accuracy)
+
+
+def disc_objective(
+    params: dict[str, Tree],
+    stats: dict[str, Tree],
+    photos: dict[str, jax.Array],
+    *,
+    networks: Networks,
+    game: GameConfig,
+) -> tuple[jax.Array, tuple[Terms, dict[str, Tree], Terms]]:
+    """L_D alone (Eq. 4), for discriminators that learn from pastes before the game (not in the paper).
+
+    Args:
+        params, stats: of the discriminators that `game.sides` names, by name.
+        photos: float in [0, 1], `clear_real`, `clear_fake`, `blur_real` and `blur_fake`, `[B, H, W, 3]` each.
+        networks, game: as above.
+
+    Returns:
+        The value, `[]`; and terms, new statistics and accuracies, by name.
+    """
+    terms: Terms = {}
+    new: dict[str, Tree] = {}
+    accuracy: Terms = {}
+    for side in game.sides:
+        name = f"disc_{side}"
+        on_fake, after = apply(networks.discriminator, params[name], stats[name], photos[f"{side}_fake"])
+        on_real, new[name] = apply(networks.discriminator, params[name], after, photos[f"{side}_real"])
+        terms[f"d_loss_{side}"] = game.disc_weight * discriminator_loss(on_real, on_fake)
+        accuracy[name] = ((on_real > 0).mean() + (on_fake < 0).mean()) / 2
+    return sum(terms.values(), jnp.zeros(())), (terms, new, accuracy)

@@ -1,0 +1,92 @@
+"""What starts which network where: a VGG16, a generator's file, or random numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sgdbd_jax.config import Config, InputNorm
+from sgdbd_jax.errors import UserError
+from sgdbd_jax.fields import flatten, from_dict, replace
+from sgdbd_jax.files import file_sha256
+from sgdbd_jax.porting.vgg16 import load_vgg16
+from sgdbd_jax.weights import load_weights, reading_metadata
+
+
+def needs_vgg16(config: Config) -> bool:
+    """Whether any network of a run starts from the file that `start.vgg16` names."""
+    game = config.game
+    plays = game.steps and not config.supervised
+    in_the_game = plays and (game.bilateral_weight or config.discriminator.init == "vgg16")
+    return config.start.vgg16 != "random" and bool(in_the_game or not config.start.generator_weights)
+
+
+def load_start(config: Config) -> tuple[Config, Any]:
+    """Reads what networks start from.
+
+    Args:
+        config: as it was asked for.
+
+    Returns:
+        The config, with the input normalisation that comes with the weights; and the VGG16,
+        `{layer: {"kernel", "bias"}}`, or `None` where no network starts from one.
+
+    Raises:
+        UserError: a file that is missing or not usable, a generator of another config, or an input normalisation asked
+            for by hand that is not the weights'.
+    """
+    start = config.start
+    if start.generator_weights:
+        _, metadata = load_weights(start.generator_weights, kind="generator")
+        with reading_metadata(start.generator_weights):
+            norm = from_dict(InputNorm, metadata["config"]["input"])
+        config = _with_input(config, "generator", norm.mean, norm.std, source=start.generator_weights)
+        load_network(start.generator_weights, "generator", config.generator)
+    if not needs_vgg16(config):
+        return config, None
+    if not Path(start.vgg16).is_file():
+        raise UserError(
+            f"{start.vgg16}: no VGG16 weights; `python -m experiments.port_vgg16 --source torchvision` makes them,"
+            " --vgg16 FILE names others, --vgg16 random starts without"
+        )
+    vgg16, mean, std = load_vgg16(start.vgg16)
+    networks = ["classifier"]
+    networks += [] if start.generator_weights else ["generator"]
+    networks += ["discriminator"] if config.discriminator.init == "vgg16" else []
+    for network in networks:
+        config = _with_input(config, network, mean, std, source=start.vgg16)
+    return config, vgg16
+
+
+def load_network(path: str | Path, kind: str, config: Any) -> dict[str, Any]:
+    """A network's variables as its file holds them, their shapes not looked at.
+
+    Raises:
+        UserError: the file is not that of a network of this kind and config.
+    """
+    variables, metadata = load_weights(path, kind=kind)
+    with reading_metadata(path):
+        stored = from_dict(type(config), metadata["config"])
+    before, now = flatten(stored), flatten(config)
+    changed = [f"{name} is {before[name]!r} there, {now[name]!r} here" for name in now if before[name] != now[name]]
+    if changed:
+        raise UserError(f"{path}: a {kind} of another config than this run's ({'; '.join(changed)})")
+    return variables
+
+
+def digests(config: Config) -> dict[str, str]:
+    """What tells the weights that a run starts from, by name; files may move, what they hold must stay."""
+    start = config.start
+    files = {"generator": start.generator_weights, "classifier": start.classifier_weights}
+    files |= {"vgg16": start.vgg16} if needs_vgg16(config) else {}
+    return {f"given {name}": file_sha256(path)[:12] for name, path in files.items() if path and Path(path).is_file()}
+
+
+def _with_input(config: Config, network: str, mean: Any, std: Any, *, source: str) -> Config:
+    """The config with a network's input normalisation as `source` asks, unless another was asked for by hand."""
+    asked, default = flatten(config), flatten(Config())
+    changes = {f"{network}.input.mean": mean, f"{network}.input.std": std}
+    for name, value in changes.items():
+        if asked[name] not in (value, default[name]):
+            raise UserError(f"{name}: {source} asks for {value}, not {asked[name]}; leave the option out")
+    return replace(config, changes)
