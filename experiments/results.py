@@ -3,7 +3,7 @@
     python -m experiments.results --images DIR --masks DIR --masks_white blurred --names cuhk:validation --out DIR
     python -m experiments.results ... --train warm,game --source DIR --source_names cuhk:train --clear DIR --seeds 0,1,2
 
-scores the shipped weights, and every run of `ROWS` that is in `--runs`, on photos whose masks are known (protocol
+scores the shipped weights, and every training of `TRIALS` that is in `--runs`, on photos whose masks are known (protocol
 `paper`), and writes `results.md` and `results.json`. With `--train` it first trains those that are not there: an hour
 or so each on 2 cores. Stopped, the same command goes on, and nothing in `--out` is scored twice. The photos scored
 must not be those of `--source_names`.
@@ -20,61 +20,59 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sgdbd_jax.cli import allocator, command, compiled
-from sgdbd_jax.config import flatten
+from sgdbd_jax.cli.training import run_training
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.evaluation.kept import REFINEMENTS, SIZES, Scoring
+from sgdbd_jax.presets import RELEASE_DISCRIMINATOR, SELF_TRAINED
+from sgdbd_jax.training.trials import Trial, Trials
 
 if TYPE_CHECKING:
     from sgdbd_jax.data.sources import PhotoSet
 
 
-@dataclass(frozen=True)
-class Row:
-    """One training.
-
-    Attributes:
-        says: what it is, for the table.
-        options: of `experiments.train`, beside `--preset robust` and the photos.
-        after: the row whose generator of the same seed it starts from, instead of pastes of its own.
-        needs_masks: whether it may see masks: the upper bound alone.
-    """
-
-    says: str
-    options: str = ""
-    after: str = ""
-    needs_masks: bool = False
-
-
-RATES = "--generator_optimiser.learning_rate 5e-4 --generator_optimiser.momentum 0.9 --generator_optimiser.trunk 0.2"
-GAME = "--steps 75 --taught_steps 0"
+RATES = {
+    "generator_optimiser.learning_rate": 5e-4,
+    "generator_optimiser.momentum": 0.9,
+    "generator_optimiser.trunk_factor": 0.2,
+}
+GAME = {"steps": 75, "taught_steps": 0}
 # The release's discriminators, which begin at random and norm real and fake batches apart.
-RELEASED = (
-    "--discriminator.channels (64,64,128,128,256,512,512) --discriminator.strides (1,2,1,2,1,1,2)"
-    " --discriminator.trunk random --discriminator.norm batch --discriminator.pool false --disc_warm_steps 0"
-    " --disc_optimiser.learning_rate 4e-4"
-)
-ALONE = (
-    "--warm_steps 0 --steps 200 --taught_steps 0 --paste_weight 0 --bilateral_weight 1"
-    " --classifier_steps 150 --classifier_batch 8"
-)
-ROWS = {
-    "game": Row("the game alone: no pastes for the generator", ALONE),
-    "game_control": Row("the game alone, less what its discriminators say", f"{ALONE} --eta 0 --disc_warm_steps 0"),
-    "game_plain": Row("the game alone, less its bilateral loss", f"{ALONE} --bilateral_weight 0"),
-    "game_released": Row("the game alone, with the release's discriminators", f"{ALONE} {RELEASED}"),
-    "warm": Row("pastes alone, whose mask is known", "--taught_steps 0"),
-    "warm_game": Row("pastes, then the game", GAME, after="warm"),
-    "warm_control": Row("pastes, then the game, less what its discriminators say", f"{GAME} --eta 0", after="warm"),
-    "warm_released": Row("pastes, then the game with the release's discriminators", f"{GAME} {RELEASED}", after="warm"),
-    "robust": Row("pastes, then its own masks: preset `robust`"),
-    "game_taught": Row("pastes, the game, then its own masks", after="warm_game"),
-    "again": Row(
+RELEASED = {"discriminator": RELEASE_DISCRIMINATOR, "disc_warm_steps": 0, "disc_optimiser.learning_rate": 4e-4}
+ALONE = {
+    "warm_steps": 0,
+    "steps": 200,
+    "taught_steps": 0,
+    "paste_weight": 0.0,
+    "bilateral_weight": 1.0,
+    "classifier_steps": 150,
+    "classifier_batch": 8,
+}
+TRIALS = {
+    "game": Trial("the game alone: no pastes for the generator", ALONE),
+    "game_control": Trial(
+        "the game alone, less what its discriminators say", {**ALONE, "eta": 0.0, "disc_warm_steps": 0}
+    ),
+    "game_plain": Trial("the game alone, less its bilateral loss", {**ALONE, "bilateral_weight": 0.0}),
+    "game_released": Trial("the game alone, with the release's discriminators", {**ALONE, **RELEASED}),
+    "warm": Trial("pastes alone, whose mask is known", {"taught_steps": 0}),
+    "warm_game": Trial("pastes, then the game", GAME, after="warm"),
+    "warm_control": Trial(
+        "pastes, then the game, less what its discriminators say", {**GAME, "eta": 0.0}, after="warm"
+    ),
+    "warm_released": Trial(
+        "pastes, then the game with the release's discriminators", {**GAME, **RELEASED}, after="warm"
+    ),
+    "self_trained": Trial("pastes, then its own masks: preset `self_trained`"),
+    "game_taught": Trial("pastes, the game, then its own masks", after="warm_game"),
+    "again": Trial(
         "pastes, the game, its own masks, these again on larger crops",
-        "--taught_steps 400 --crop 272 --warm_batch 4",
+        {"taught_steps": 400, "crop": 272, "warm_batch": 4},
         after="game_taught",
     ),
-    "supervised": Row(
-        "as Ours(S): our generator trained on masks", f"--supervised --steps 800 --batch 8 {RATES}", needs_masks=True
+    "supervised": Trial(
+        "as Ours(S): our generator trained on masks",
+        {"supervised": True, "steps": 800, "batch": 8, **RATES},
+        needs_masks=True,
     ),
 }
 SHIPPED = "the shipped weights"
@@ -82,7 +80,7 @@ SHIPPED = "the shipped weights"
 
 @dataclass
 class Scores:
-    """What there is of a row at one size and refinement; a value a seed.
+    """What there is of a trial at one size and refinement; a value a seed.
 
     Attributes:
         seeds: `None` for a file of which the seed does not matter.
@@ -102,10 +100,11 @@ def main(argv: list[str] | None = None) -> int:
     """Parses `argv`, trains what is asked for, scores, writes and prints the table."""
     options = _parser().parse_args(argv)
     wanted = options.train.split(",") if options.train else []
-    unknown = sorted(set(wanted) - ROWS.keys())
+    unknown = sorted(set(wanted) - TRIALS.keys())
     if unknown:
-        raise UserError(f"train: {', '.join(unknown)}: no such row; there are {', '.join(ROWS)}")
+        raise UserError(f"train: {', '.join(unknown)}: no such trial; there are {', '.join(TRIALS)}")
     compiled.keep()
+    trials = _trials(options)
 
     from sgdbd_jax.data.names import read_names
     from sgdbd_jax.data.sources import load_pairs
@@ -119,18 +118,18 @@ def main(argv: list[str] | None = None) -> int:
     scoring = Scoring(photos, options.out / "scores")
     for name in wanted:
         for seed in options.seeds:
-            code = _train(options, name, seed)
+            code = _train(trials, name, seed)
             if code:
                 return code
     files: dict[str, dict[int | None, Path]] = {SHIPPED: {None: shipped()}}
-    files |= {name: _trained(options.runs / name) for name in ROWS}
+    files |= {name: dict(trials.finished(name)) for name in TRIALS}
     failed = 0
-    table: dict[tuple[str, str, str], Scores] = {}  # by row, size and refinement
+    table: dict[tuple[str, str, str], Scores] = {}  # by trial, size and refinement
     for name, weights in files.items():
         for seed, path in weights.items():
             try:
                 if seed is not None:
-                    _check_recipe(options, name, seed)
+                    trials.check(name, seed, scored_names=options.names)
                 scored = scoring.of(path, label=name if seed is None else f"{name}, seed {seed}")
             except UserError as error:  # a damaged file, or another's, costs the others nothing
                 print(f"error: {error}", file=sys.stderr)
@@ -162,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.results",
         description="Score the shipped weights and the trainings they are compared with.",
-        epilog="rows:\n" + "\n".join(f"  {name:14} {row.says}" for name, row in ROWS.items()),
+        epilog="trials:\n" + "\n".join(f"  {name:14} {trial.says}" for name, trial in TRIALS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--images", required=True, type=Path, metavar="DIR", help="photos to score on")
@@ -177,21 +176,12 @@ def _parser() -> argparse.ArgumentParser:
         help="folder of results.md, results.json, and scores/, kept for the next time",
     )
     parser.add_argument("--runs", type=Path, default=Path("runs/results"), metavar="DIR", help="%(default)s")
-    parser.add_argument("--train", metavar="ROWS", help="rows to train first, as game,warm")
+    parser.add_argument("--train", metavar="TRIALS", help="trials to train first, as game,warm")
     parser.add_argument("--seeds", type=seeds, default=[0], metavar="N,...", help="of the trainings; 0")
     parser.add_argument("--source", type=Path, metavar="DIR", help="to train: partly blurred photos")
     parser.add_argument("--source_names", metavar="FILE", help="to train: only these of them, as cuhk:train; all")
     parser.add_argument("--clear", type=Path, metavar="DIR", help="to train: photos in focus throughout")
     return parser
-
-
-def _trained(folder: Path) -> dict[int | None, Path]:
-    """The generators of a row, by seed; folders that are not named by one are passed over, and said."""
-    found = {path.parent.name: path for path in sorted(folder.glob("*/generator.safetensors"))}
-    seeds = {int(name): path for name, path in found.items() if name.isdecimal() and str(int(name)) == name}
-    for path in sorted(set(found.values()).difference(seeds.values())):
-        print(f"{path.parent}: passed over, its name is no seed", file=sys.stderr)
-    return dict(sorted(seeds.items()))
 
 
 def _keep_apart(options: argparse.Namespace, scored: Collection[str]) -> None:
@@ -218,72 +208,25 @@ def _keep_apart(options: argparse.Namespace, scored: Collection[str]) -> None:
         )
 
 
-def _train(options: argparse.Namespace, name: str, seed: int) -> int:
-    """Trains one row, or finishes it, and first what it starts from; the exit code of `experiments.train`."""
-    from experiments import train
-
-    row = ROWS[name]
-    code = _train(options, row.after, seed) if row.after else 0
+def _train(trials: Trials, name: str, seed: int) -> int:
+    """Trains one trial, or finishes it, and first what it starts from; the exit code of the training."""
+    trial = trials.trials[name]
+    code = _train(trials, trial.after, seed) if trial.after else 0
     if code:
         return code
-    if _generator(options, name, seed).exists():
-        _check_recipe(options, name, seed)
+    if trials.generator(name, seed).exists():
+        trials.check(name, seed)
         return 0
-    print(f"{name}, seed {seed}: {row.says}", file=sys.stderr)
-    return train.main(_command(options, name, seed))
+    print(f"{name}, seed {seed}: {trial.says}", file=sys.stderr)
+    return run_training(trials.config(name, seed), trials.workdir(name, seed))
 
 
-def _generator(options: argparse.Namespace, name: str, seed: int) -> Path:
-    return options.runs / name / str(seed) / "generator.safetensors"
-
-
-def _command(options: argparse.Namespace, name: str, seed: int) -> list[str]:
-    """What `experiments.train` is given."""
-    row = ROWS[name]
-    given = {"source": options.source, "names": options.source_names, "clear": options.clear}
-    if row.needs_masks:
-        given |= {"masks": options.masks, "masks_white": options.masks_white}
-    photos = [text for field, value in given.items() if value is not None for text in (f"--{field}", str(value))]
-    start = ["--warm_steps", "0", "--generator_weights", str(_generator(options, row.after, seed))] if row.after else []
-    workdir = options.runs / name / str(seed)
-    return ["--preset", "robust", "--seed", str(seed), "--workdir", str(workdir), *photos, *start, *row.options.split()]
-
-
-def _check_recipe(options: argparse.Namespace, name: str, seed: int) -> None:
-    """Refuses a finished training that is not the row's: rows have changed, and will.
-
-    Text is not compared: it is mostly places, which may move. What a training started from is, where it is still there,
-    and so is whether it learned from the names that are scored.
-
-    Raises:
-        UserError: it was made with other numbers, from another generator, or from the photos that are scored.
-    """
-    from experiments import train
-    from sgdbd_jax.training.run import digests_of_given
-
-    workdir = options.runs / name / str(seed)
-    path = workdir / "config.json"
-    if not path.exists():
-        print(f"{workdir}: holds no config.json, so nothing tells whether it is this row's", file=sys.stderr)
-        return
-    config = train.parse(_command(options, name, seed))[1]
-    try:
-        before = json.loads(path.read_text())
-        known = {name: value for name, value in flatten(config).items() if ".input." not in name}
-        wanted = {name: value for name, value in json.loads(json.dumps(known)).items() if not isinstance(value, str)}
-        other = [
-            f"{name} {before.get(name)!r}, not {value!r}" for name, value in wanted.items() if before[name] != value
-        ]
-        given = digests_of_given(config)
-        other += [f"{name} {before[name]}, not {it}" for name, it in given.items() if before.get(name, it) != it]
-        for name in given.keys() - before.keys():  # older than the note
-            print(f"{workdir}: nothing tells from which {name.removeprefix('given ')} it started", file=sys.stderr)
-        if options.names is not None and before["names"] == options.names:
-            other.append(f"names {options.names}, which are scored")
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{path}: not the config of a training of today ({error}); move the folder away") from error
-    if other:
-        raise UserError(f"{workdir}: holds another training than this row's ({'; '.join(other)}); move it away")
+def _trials(options: argparse.Namespace) -> Trials:
+    """The trials over the photos that the command names."""
+    photos = {"source": options.source, "names": options.source_names, "clear": options.clear}
+    photos = {name: str(value) for name, value in photos.items() if value is not None}
+    masks = {"masks": str(options.masks), "masks_white": options.masks_white}
+    return Trials(TRIALS, SELF_TRAINED, options.runs, photos, masks)
 
 
 def _floors(photos: PhotoSet) -> dict[str, dict[str, float]]:
@@ -315,7 +258,7 @@ def _markdown(
     for name, size in dict.fromkeys((name, size) for name, size, _ in table):
         cells = [f"{_spread(s.f_measure)} / {_spread(s.mae)}" for s in (table[name, size, how] for how in REFINEMENTS)]
         seen = "own size" if size == "own" else f"{size}x{size}"
-        says = ROWS[name].says if name in ROWS else name
+        says = TRIALS[name].says if name in TRIALS else name
         seeds = table[name, size, "cut"].seeds
         says += f", seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else ""
         correlation = _spread(table[name, size, "cut"].correlation)

@@ -8,15 +8,11 @@ Ctrl-C, after saving.
 from __future__ import annotations
 
 import argparse
-import json
-import signal
-import sys
 from pathlib import Path
-from typing import Any
 
 from sgdbd_jax.cli import allocator, command, compiled
 from sgdbd_jax.cli.options import add_fields, read_fields
-from sgdbd_jax.cli.progress import Bar
+from sgdbd_jax.cli.training import run_training
 from sgdbd_jax.config import Config
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import replace
@@ -37,45 +33,7 @@ def main(argv: list[str] | None = None) -> int:
         compiled.keep()
     else:  # of several processes that compile together none may have a program that the others have not
         _join(options)
-
-    from sgdbd_jax.data.training_sets import load_photos
-    from sgdbd_jax.training.recipe import train
-    from sgdbd_jax.training.run import Run, Stopped
-    from sgdbd_jax.training.start import load_start
-
-    config, vgg16 = load_start(config)  # what it refuses is refused before photos are read
-    bar = Bar()
-    signals: list[int] = []
-    try:
-        photos = load_photos(config, progress=bar.photos)
-    finally:
-        bar.close()
-    for name in ("source", "clear", "blur"):
-        skipped = getattr(getattr(photos.training, name), "skipped", ())
-        if skipped:
-            print(f"{name}: {len(skipped)} files could not be read and are left out", file=sys.stderr)
-    run = Run(config, options.workdir, photos, vgg16, bar.reporter(), should_stop=lambda: bool(signals))
-    before: dict[int, Any] = {}
-
-    def stop(received: int, frame: Any) -> None:
-        signals.append(received)
-        signal.signal(received, before[received])  # a second one ends the run at once
-
-    for number in (int(signal.SIGTERM), int(signal.SIGINT)):  # from here on there is something to save
-        before[number] = signal.signal(number, stop)
-    try:
-        train(run)
-    except Stopped as stopped:
-        bar.close()
-        print(f"{stopped}; the same command goes on", file=sys.stderr)
-        return 128 + (signals[0] if signals else signal.SIGTERM)  # or it was another process that was told to
-    finally:
-        bar.close()
-        for number, handler in before.items():  # a notebook goes on
-            signal.signal(number, handler)
-    if run.main:
-        _report(options.workdir)
-    return 0
+    return run_training(config, options.workdir)
 
 
 def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Config]:
@@ -87,6 +45,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Config]:
     presets = "\n".join(f"  {name:12} {text}" for name, text in HELP.items())
     parser = argparse.ArgumentParser(
         prog="python -m experiments.train",
+        usage="%(prog)s [--preset NAME] [--workdir DIR] [--FIELD VALUE ...]",
         description="Trains a defocus blur detector without masks.",
         epilog=f"presets:\n{presets}\n\nIn brackets: what preset paper has.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -99,7 +58,8 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Config]:
     parser.add_argument("--process_id", type=int, help="several hosts: which of them this is, from 0")
     add_fields(parser, PAPER)
     options = parser.parse_args(argv)
-    changes = read_fields(options, preset := PRESETS[options.preset])
+    preset = PRESETS[options.preset]
+    changes = read_fields(options, preset)
     places = {f"sets.{name}" for name in ("source", "clear", "masks", "names")}
     if "sets.data" not in changes and places & changes.keys():
         changes["sets.data"] = "folders"
@@ -126,20 +86,6 @@ def _join(options: argparse.Namespace) -> None:
         jax.distributed.initialize(options.coordinator, options.num_processes, options.process_id)
     except RuntimeError as error:
         raise UserError(f"coordinator: cannot join the others at {options.coordinator} ({error})") from error
-
-
-def _report(workdir: Path) -> None:
-    path = workdir / "result.json"
-    if path.exists():
-        result = json.loads(path.read_text())
-        rows = {"this run": result, **{f"all {name}": floor for name, floor in result["floors"].items()}}
-        print(f"protocol {result['protocol']}, {result['images']} images   F       MAE")
-        for name, row in rows.items():
-            print(f"  {name:28} {row['f_measure']:.3f}   {row['mae']:.3f}")
-    print(
-        f"in {workdir}: generator.safetensors, samples.png, learning_curve.png, metrics.jsonl"
-        + (", result.json" if path.exists() else "")
-    )
 
 
 if __name__ == "__main__":

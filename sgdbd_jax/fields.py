@@ -52,9 +52,12 @@ class Section:
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):  # type: ignore[arg-type]
-            bound, value = item.metadata.get("bound"), getattr(self, item.name)
+            bound: Bound | None = item.metadata.get("bound")
+            value = getattr(self, item.name)
+            if bound is None:
+                continue
             try:
-                allowed = bound is None or bound.holds(value)
+                allowed = bound.holds(value)
             except TypeError:  # a text for a number
                 allowed = False
             if not allowed:
