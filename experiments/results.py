@@ -3,10 +3,10 @@
     python -m experiments.results --images DIR --masks DIR --masks_white blurred --names cuhk:validation --out DIR
     python -m experiments.results ... --train warm,game --source DIR --source_names cuhk:train --clear DIR --seeds 0,1,2
 
-scores the shipped weights, and every training of `TRIALS` that is in `--runs`, on photos whose masks are known (protocol
-`paper`), and writes `results.md` and `results.json`. With `--train` it first trains those that are not there: an hour
-or so each on 2 cores. Stopped, the same command goes on, and nothing in `--out` is scored twice. The photos scored
-must not be those of `--source_names`.
+scores the shipped weights, and every training of `TRIALS` that is in `--runs`, on photos whose masks are known
+(protocol `paper`), and writes `results.md` and `results.json`. With `--train` it first trains those that are not there:
+an hour or so each on 2 cores. Stopped, the same command goes on, and nothing in `--out` is scored twice. The photos
+scored must not be those of `--source_names`.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def main(argv: list[str] | None = None) -> int:
             if code:
                 return code
     files: dict[str, dict[int | None, Path]] = {SHIPPED: {None: shipped()}}
-    files |= {name: dict(trials.finished(name)) for name in TRIALS}
+    files |= {name: {**trials.finished(name)} for name in TRIALS}
     failed = 0
     table: dict[tuple[str, str, str], Scores] = {}  # by trial, size and refinement
     for name, weights in files.items():

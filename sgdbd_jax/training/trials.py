@@ -1,4 +1,4 @@
-"""Trainings that are compared with one another: each a preset with some fields changed, in a folder by name and seed."""
+"""Trainings to compare: each a preset with some fields changed, in a folder by name and seed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 from sgdbd_jax.config import Config
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import flatten, replace
-from sgdbd_jax.training.start import digests
 from sgdbd_jax.training.workdir import PROGRAM, read_config
 
 
@@ -87,6 +86,8 @@ class Trials:
             UserError: it was made by another version, with other numbers, from another generator, or from the photos
                 that are scored.
         """
+        from sgdbd_jax.training.start import digests  # loads what computes; a command's help does without
+
         workdir = self.workdir(name, seed)
         if not (workdir / "config.json").exists():
             warnings.warn(f"{workdir}: holds no config.json, so nothing tells whether it is this trial's", stacklevel=2)
