@@ -121,12 +121,12 @@ def main(argv: list[str] | None = None) -> int:
             code = _train(trials, name, seed)
             if code:
                 return code
-    files: dict[str, dict[int | None, Path]] = {SHIPPED: {None: shipped()}}
-    files |= {name: {**trials.finished(name)} for name in TRIALS}
+    files: dict[str, Sequence[tuple[int | None, Path]]] = {SHIPPED: [(None, shipped())]}
+    files |= {name: list(trials.finished(name).items()) for name in TRIALS}
     failed = 0
     table: dict[tuple[str, str, str], Scores] = {}  # by trial, size and refinement
     for name, weights in files.items():
-        for seed, path in weights.items():
+        for seed, path in weights:
             try:
                 if seed is not None:
                     trials.check(name, seed, scored_names=options.names)

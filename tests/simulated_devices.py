@@ -15,10 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from tiny_game import CONFIG, TinyClassifier, TinyGenerator, classifier_variables, make_batch
 
-from sgdbd_jax.config import DiscriminatorConfig, replace
+from sgdbd_jax.config import DiscriminatorConfig
+from sgdbd_jax.fields import replace
 from sgdbd_jax.models.discriminator import Discriminator
+from sgdbd_jax.models.networks import Networks
 from sgdbd_jax.training.parallel import axis_name, parallelize
-from sgdbd_jax.training.state import FitState, Networks, init_game, init_net, make_optimiser
+from sgdbd_jax.training.state import FitState, init_game, init_net, make_optimiser
 from sgdbd_jax.training.step import make_disc_step, make_fit_step, make_game_step, mask_loss
 
 GAME = replace(CONFIG, {"crop": 32, "photo_size": 32, "batch": 8, "second_draw": True, "binarisation_weight": 0.2})
@@ -47,13 +49,13 @@ def learn(devices):
     yield state, {}
     for at in range(STEPS):
         photos = make_batch(GAME, seed=at)
-        names = {"clear_real": "clear", "clear_fake": "source", "blur_real": "blurred", "blur_fake": "clear_real"}
+        names = {"clear_real": "clear", "clear_fake": "source", "blur_real": "blur", "blur_fake": "clear_real"}
         state, metrics = step(state, None, {name: photos[shown] for name, shown in names.items()})
     yield state, metrics
 
 
 def fit(devices):
-    axis, sgd = axis_name(devices), make_optimiser(GAME.generator_optimiser)
+    axis, sgd = axis_name(devices), make_optimiser(GAME.game.generator_optimiser)
     network = TinyGenerator(axis)
     step = parallelize(make_fit_step(network, sgd, mask_loss, axis), devices)
     state = FitState(jnp.zeros((), jnp.int32), init_net(network, sgd, jax.random.key(0), 32))

@@ -58,8 +58,8 @@ def test_values_beyond_black_and_white_are_cut():
 
 
 ROWS = [
-    {"stage": "game", "step": 10, "coverage": 0.5, "generator_loss": 2.0, "seconds_per_step": 9.0},
-    {"stage": "game", "step": 20, "coverage": 0.4, "generator_loss": 1.0, "validation_f_measure": 0.6},
+    {"stage": "game", "step": 10, "coverage": 0.5, "g_loss": 2.0, "seconds_per_step": 9.0},
+    {"stage": "game", "step": 20, "coverage": 0.4, "g_loss": 1.0, "validation_f_measure": 0.6},
 ]
 
 
@@ -81,12 +81,12 @@ def test_a_learning_curve_draws_each_metric_over_its_steps(plotted):
     assert {name: points for name, (_, points) in plotted.items()} == {
         "validation_f_measure": [(20, 0.6)],
         "coverage": [(10, 0.5), (20, 0.4)],
-        "generator_loss": [(10, 2.0), (20, 1.0)],
+        "g_loss": [(10, 2.0), (20, 1.0)],
     }
     assert {name: axes.get_title() for name, (axes, _) in plotted.items()} == {
         "validation_f_measure": "validation",
         "coverage": "mask",
-        "generator_loss": "losses",
+        "g_loss": "losses",
     }
     assert len(plotted["coverage"][0].figure.axes) == 3  # no panel of discriminators, for there is nothing of them
 

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgdbd_jax.config import Config, replace
+from sgdbd_jax.config import Config
+from sgdbd_jax.fields import replace
 from sgdbd_jax.models.layers import conv_block, leaky_relu
+from sgdbd_jax.models.networks import Networks
 from sgdbd_jax.presets import DEMO
-from sgdbd_jax.training.state import Networks
 
 SIZE = 16
 CONFIG: Config = replace(
@@ -82,14 +83,14 @@ def classifier_variables() -> dict[str, Any]:
 
 def make_batch(config: Config, *, seed: int = 0) -> dict[str, np.ndarray]:
     """A batch of the game: photos of coarse noise, each set of another brightness."""
-    names = ["source", "clear", "blurred"] + (["clear_real", "blurred_real"] if config.second_draw else [])
-    names += ["paste"] if config.paste_weight else []
+    names = ["source", "clear", "blur"] + (["clear_real", "blur_real"] if config.game.second_draw else [])
+    names += ["paste"] if config.game.paste_weight else []
     rng = np.random.default_rng(seed)
-    side = config.crop // 4
+    side = config.crops.crop // 4
     batch = {}
     for place, name in enumerate(names):
-        coarse = rng.integers(20 * place, 256, (config.batch, side, side, 3), np.uint8)
+        coarse = rng.integers(20 * place, 256, (config.game.batch, side, side, 3), np.uint8)
         batch[name] = coarse.repeat(4, axis=1).repeat(4, axis=2)
-    if config.paste_weight:
+    if config.game.paste_weight:
         batch["paste_mask"] = (batch["paste"][..., :1] > 128) * np.uint8(255)
     return batch

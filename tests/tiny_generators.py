@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from sgdbd_jax.config import GeneratorConfig, to_dict
+from sgdbd_jax.config import GeneratorConfig
+from sgdbd_jax.fields import to_dict
 from sgdbd_jax.models.generator import Generator
 from sgdbd_jax.weights import save_weights
 

@@ -1,4 +1,4 @@
-"""Rows and batches: pure functions of seed, step and row; crops that stay inside; classes that no seam gives away."""
+"""Examples and batches: pure functions of seed, step and place; crops that stay inside; classes that no seam gives away."""
 
 import functools
 import threading
@@ -7,14 +7,13 @@ import time
 import numpy as np
 import pytest
 
-from sgdbd_jax.config import replace
 from sgdbd_jax.data.batches import (
     BLURRED,
     CLEAR,
     HELD_OUT,
     MIXED,
     Draw,
-    RowMakers,
+    ExampleMakers,
     TrainingSets,
     crop,
     make_batch,
@@ -23,6 +22,7 @@ from sgdbd_jax.data.batches import (
 from sgdbd_jax.data.blur import fcsb, varying_disc_blur
 from sgdbd_jax.data.sources import PhotoSet
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.fields import replace
 from sgdbd_jax.presets import DEMO
 
 SIDE = 16
@@ -59,13 +59,14 @@ def coordinates(height=40, width=56):
     return photo
 
 
-def makers(source=range(40), clear=range(100, 140), blurred=range(200, 240), **changes):
-    sets = TrainingSets(photo_set(source), photo_set(clear), None if blurred is None else photo_set(blurred))
-    return RowMakers(sets, replace(WHOLE, changes))
+def makers(source=range(40), clear=range(100, 140), blur=range(200, 240), **changes):
+    sets = TrainingSets(photo_set(source), photo_set(clear), None if blur is None else photo_set(blur))
+    return ExampleMakers(sets, replace(WHOLE, changes))
 
 
-def batch_of(row, *, seed=0, step=0, batch=4, rows=None):
-    return make_batch(row, seed=seed, stream=13, step=step, batch=batch, rows=range(batch) if rows is None else rows)
+def batch_of(example, *, seed=0, step=0, batch=4, places=None):
+    places = range(batch) if places is None else places
+    return make_batch(example, seed=seed, stream=13, step=step, batch=batch, places=places)
 
 
 def assert_same(one, other):
@@ -79,25 +80,25 @@ def differ(one, other):
 
 
 @pytest.mark.parametrize("stage", ["game", "supervised", "warm", "classifier", "discriminators"])
-def test_a_batch_is_a_function_of_seed_step_and_row_alone(stage):
+def test_a_batch_is_a_function_of_seed_step_and_place_alone(stage):
     config = {"scale": (0.7, 1.3), "flip": True, "crop": 16}
     photos, masks = noise_set(8).images.repeat(2, 1).repeat(2, 2), [np.eye(32, dtype=np.uint8) * 255] * 8
     names = tuple("abcdefgh")
     sets = TrainingSets(PhotoSet(names, photos, masks), PhotoSet(names, photos), None)
 
-    def row():  # of a maker of its own: nothing is remembered from batch to batch
-        return getattr(RowMakers(sets, replace(WHOLE, config)), stage)
+    def example():  # of a maker of its own: nothing is remembered from batch to batch
+        return getattr(ExampleMakers(sets, replace(WHOLE, config)), stage)
 
-    first = batch_of(row(), step=5)
-    batch_of(row(), step=6)
-    assert_same(first, batch_of(row(), step=5))
-    assert differ(first, batch_of(row(), step=6))
-    assert differ(first, batch_of(row(), step=5, seed=1))
-    halves = [batch_of(row(), step=5, rows=rows) for rows in (range(2), range(2, 4))]
+    first = batch_of(example(), step=5)
+    batch_of(example(), step=6)
+    assert_same(first, batch_of(example(), step=5))
+    assert differ(first, batch_of(example(), step=6))
+    assert differ(first, batch_of(example(), step=5, seed=1))
+    halves = [batch_of(example(), step=5, places=places) for places in (range(2), range(2, 4))]
     assert_same(first, {name: np.concatenate([half[name] for half in halves]) for name in first})
 
 
-def test_a_game_with_pastes_plays_the_same_rows_and_has_pastes_beside_them():
+def test_a_game_with_pastes_plays_the_same_examples_and_has_pastes_beside_them():
     without, with_pastes = (batch_of(makers(paste_weight=weight).game) for weight in (0.0, 1.0))
     assert with_pastes["paste_mask"].shape == (4, SIDE, SIDE, 1) and with_pastes["paste"].shape == (4, SIDE, SIDE, 3)
     assert_same(without, {name: with_pastes[name] for name in without})
@@ -105,7 +106,7 @@ def test_a_game_with_pastes_plays_the_same_rows_and_has_pastes_beside_them():
 
 def test_a_batch_stacks_uint8_photos():
     batch = batch_of(makers(second_draw=True).game)
-    assert set(batch) == {"source", "clear", "blurred", "clear_real", "blurred_real"}
+    assert set(batch) == {"source", "clear", "blur", "clear_real", "blur_real"}
     assert {(value.shape, value.dtype) for value in batch.values()} == {((4, SIDE, SIDE, 3), np.dtype(np.uint8))}
 
 
@@ -119,12 +120,12 @@ def colours(batch, name):
 def test_every_photo_of_a_set_comes_once_before_any_comes_twice():
     """Whatever the sets' sizes, and across the border of batches: 10 photos in batches of 4."""
     row = makers(source=range(10), clear=range(100, 115), blurred=range(200, 206)).game
-    seen = {name: [] for name in ("source", "clear", "blurred")}
+    seen = {name: [] for name in ("source", "clear", "blur")}
     for step in range(15):
         batch = batch_of(row, step=step)
         for name, values in seen.items():
             values += colours(batch, name)
-    for name, first, count in (("source", 0, 10), ("clear", 100, 15), ("blurred", 200, 6)):
+    for name, first, count in (("source", 0, 10), ("clear", 100, 15), ("blur", 200, 6)):
         epochs = np.reshape(seen[name], (-1, count))
         np.testing.assert_array_equal(np.sort(epochs), [range(first, first + count)] * len(epochs))
         assert len({tuple(epoch) for epoch in epochs}) == len(epochs)  # and in another order each time
@@ -141,7 +142,7 @@ def test_sets_are_drawn_independently_and_so_is_the_second_draw():
 
 
 def crops(config, photo, mask=None, count=300):
-    return [crop(np.random.default_rng(i), config, photo, mask) for i in range(count)]
+    return [crop(np.random.default_rng(i), config.crops, photo, mask) for i in range(count)]
 
 
 def test_crops_at_their_own_size_are_windows_of_the_photo_and_reach_every_border():
@@ -176,7 +177,7 @@ def test_the_zoom_covers_its_range_and_scales_both_sides_alike():
 
 def test_a_zoom_is_held_to_what_the_photo_can_give():
     """A zoom of a quarter needs 64 pixels; the photo has 40, all of which are then taken."""
-    (cut,) = crop(np.random.default_rng(0), replace(WHOLE, {"scale": (0.25, 0.25)}), coordinates(40, 40))
+    (cut,) = crop(np.random.default_rng(0), replace(WHOLE, {"scale": (0.25, 0.25)}).crops, coordinates(40, 40))
     assert cut.shape == (SIDE, SIDE, 3)
     np.testing.assert_allclose(cut[8, :, 0], (np.arange(SIDE) + 0.5) * 40 / SIDE - 0.5, atol=1)
 
@@ -202,7 +203,7 @@ def test_discriminators_learn_first_from_two_photos_of_their_kind_and_one_of_eac
 def test_a_row_of_supervision_is_a_photo_and_its_own_mask():
     photos = [coordinates() + np.uint8(i) for i in range(6)]
     source = PhotoSet(tuple("abcdef"), photos, [photo[..., 0] for photo in photos])
-    maker = RowMakers(TrainingSets(source, source, None), replace(WHOLE, {"flip": True, "scale": (0.5, 1.5)}))
+    maker = ExampleMakers(TrainingSets(source, source, None), replace(WHOLE, {"flip": True, "scale": (0.5, 1.5)}))
     batch = batch_of(maker.supervised, batch=12)
     np.testing.assert_array_equal(batch["mask"][..., 0], batch["photo"][..., 0])
     assert batch["mask"].shape == (12, SIDE, SIDE, 1)
@@ -219,7 +220,7 @@ def test_a_warm_row_is_the_paste_that_its_mask_says():
 
 def test_half_of_the_warm_rows_blur_the_clear_photo_itself():
     """A photo of one colour is its own blurred version: such a paste is flat."""
-    batch = batch_of(makers(clear=range(0, 250, 5), blurred=None, batch=1).warm, batch=200)
+    batch = batch_of(makers(clear=range(0, 250, 5), blur=None, batch=1).warm, batch=200)
     flat = sum(len(np.unique(photo)) == 1 for photo in batch["photo"])
     assert 70 < flat < 130
 
@@ -237,7 +238,7 @@ def test_a_taught_row_is_a_source_photo_with_its_target_or_a_warm_row():
 def test_degraded_rows_are_no_longer_the_photos():
     plain, changed = (batch_of(makers(source=[10] * 4, degrade=degrade).game) for degrade in (False, True))
     assert plain["source"].std() == 0
-    assert all(changed[name].std() > 0 for name in ("source", "clear", "blurred"))
+    assert all(changed[name].std() > 0 for name in ("source", "clear", "blur"))
 
 
 def classified(maker, count=600, **options):
@@ -248,7 +249,7 @@ def origins(photo):
     """Which of the sets of `makers` a photo of the classifier shows, were each set of one colour."""
     values = set(np.unique(photo))
     return frozenset(
-        name for name, colour in (("source", 10), ("clear", 250), ("blurred", 130)) if colour in values
+        name for name, colour in (("source", 10), ("clear", 250), ("blur", 130)) if colour in values
     ) | frozenset(["blend"] if values - {10, 130, 250} else [])
 
 
@@ -258,9 +259,9 @@ def test_the_classes_hold_what_they_are_called_and_pasting_tells_nothing():
     found = {label: [origins(photo) for photo in batch["photo"][batch["label"] == label]] for label in range(3)}
     assert batch["label"].dtype == np.int32
     assert all(len(kinds) > 160 for kinds in found.values())  # a third each
-    assert set(found[BLURRED]) == {frozenset(["blurred"])}
+    assert set(found[BLURRED]) == {frozenset(["blur"])}
     assert set(found[CLEAR]) == {frozenset(["clear"])}
-    assert {"clear", "blurred"} <= set().union(*found[MIXED])
+    assert {"clear", "blur"} <= set().union(*found[MIXED])
     whole = np.mean([kinds == {"source"} for kinds in found[MIXED]])
     assert 0.4 < whole < 0.6 and not any("source" in kinds and len(kinds) > 1 for kinds in found[MIXED])
 
@@ -279,14 +280,14 @@ def test_held_out_photos_are_never_trained_on_and_only_they_measure():
     for held_out in (False, True):
         maker = makers(source=range(25), clear=range(25), blurred=range(25))
         classified(maker, held_out=held_out)
-        for name in ("source", "clear", "blurred"):
+        for name in ("source", "clear", "blur"):
             seen = set(getattr(maker.sets, name).images.seen)
             assert seen == (kept if held_out else set(range(25)) - kept)
 
 
 def test_photos_held_out_stay_so_when_blurred_ones_are_made_of_them():
     for held_out in (False, True):
-        maker = makers(source=range(11), clear=range(11), blurred=None)
+        maker = makers(source=range(11), clear=range(11), blur=None)
         classified(maker, count=200, held_out=held_out)
         assert set(maker.sets.clear.images.seen) == ({0, 10} if held_out else set(range(1, 10)))
 
@@ -299,7 +300,7 @@ def test_the_game_itself_sees_every_photo():
 
 @pytest.mark.parametrize("count", range(1, 45))
 def test_however_small_a_set_training_photos_come_equally_often(count):
-    maker = makers(source=range(count), clear=range(count), blurred=None, batch=1)
+    maker = makers(source=range(count), clear=range(count), blur=None, batch=1)
     for position in range(2 * count):
         maker._source(np.random.default_rng(0), Draw(0, position), held_out=False)
     times = np.bincount(maker.sets.source.images.seen, minlength=count)
@@ -310,35 +311,37 @@ def test_however_small_a_set_training_photos_come_equally_often(count):
 
 def test_blurred_photos_made_by_fcsb_are_the_clear_ones_blurred_so():
     clear = noise_set(6)
-    maker = RowMakers(TrainingSets(clear, clear, None), replace(WHOLE, {"blurred": "fcsb:3"}))
+    maker = ExampleMakers(TrainingSets(clear, clear, None), replace(WHOLE, {"blur_kernel": "fcsb:3"}))
     made = {fcsb(photo, times).tobytes(): times for photo in clear.images for times in (1, 2, 3)}
-    times = [made[photo.tobytes()] for photo in batch_of(maker.game, batch=60)["blurred"]]
+    times = [made[photo.tobytes()] for photo in batch_of(maker.game, batch=60)["blur"]]
     assert np.bincount(times)[1:].min() > 10  # 1, 2 and 3 times, about equally often
 
 
 def test_blurred_photos_made_by_discs_take_their_radii_from_the_config():
     """With one radius, the discs among them (the rest are Gaussians) are known exactly."""
     clear = noise_set(6)
-    maker = RowMakers(TrainingSets(clear, clear, None), replace(WHOLE, {"blurred": "disc", "blur": (2.5, 2.5)}))
+    maker = ExampleMakers(
+        TrainingSets(clear, clear, None), replace(WHOLE, {"blur_kernel": "disk", "blur_radii": (2.5, 2.5)})
+    )
     discs = {varying_disc_blur(photo, np.full((SIDE, SIDE), 2.5)).tobytes() for photo in clear.images}
-    blurred = batch_of(maker.game, batch=60)["blurred"]
+    blurred = batch_of(maker.game, batch=60)["blur"]
     assert 0.3 < np.mean([photo.tobytes() in discs for photo in blurred]) < 0.7
     assert max(photo.astype(float).std() for photo in blurred) < 40 < clear.images.astype(float).std()
 
 
-@pytest.mark.parametrize("name", ["source", "clear", "blurred"])
+@pytest.mark.parametrize("name", ["source", "clear", "blur"])
 def test_a_batch_larger_than_a_set_is_refused(name):
     with pytest.raises(UserError, match=rf"{name}: 3 photos are fewer than a batch of 4; lower batch or add photos"):
         makers(**{name: range(3)})
 
 
-@pytest.mark.parametrize("name", ["source", "clear", "blurred"])
+@pytest.mark.parametrize("name", ["source", "clear", "blur"])
 def test_a_crop_larger_than_a_photo_is_refused_by_the_photos_name(name):
-    sets = {each: photo_set(range(4)) for each in ("source", "clear", "blurred")}
+    sets = {each: photo_set(range(4)) for each in ("source", "clear", "blur")}
     narrow = np.zeros((20, 15, 3), np.uint8)
     sets[name] = PhotoSet(("a.png", "b.png", "narrow.png", "c.png"), [narrow.repeat(2, 1)] * 2 + [narrow] * 2)
     with pytest.raises(UserError, match=rf"{name}: narrow\.png is 15x20, smaller than a crop of 16; lower crop"):
-        RowMakers(TrainingSets(**sets), WHOLE)
+        ExampleMakers(TrainingSets(**sets), WHOLE)
 
 
 def test_prefetching_keeps_the_order():

@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 from tiny_generators import CONFIG, constant_variables, random_variables, save_generator
 
-from sgdbd_jax.config import GeneratorConfig, to_dict
+from sgdbd_jax.config import GeneratorConfig
 from sgdbd_jax.detection.detector import Detector
 from sgdbd_jax.detection.refine import Refinement
 from sgdbd_jax.detection.tiling import carry
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.fields import to_dict
 from sgdbd_jax.models.convolution import plain
 from sgdbd_jax.models.generator import Generator
 from sgdbd_jax.models.layers import to_unit

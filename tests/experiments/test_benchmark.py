@@ -14,8 +14,8 @@ from PIL import Image
 
 from experiments.benchmark import __main__ as benchmark
 from experiments.benchmark import apart, measures, report, sides, timing
-from sgdbd_jax.config import replace
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.fields import replace
 from sgdbd_jax.models.convolution import convolve
 from sgdbd_jax.presets import DEMO, PRESETS, RELEASE
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from experiments import convert_release
-from sgdbd_jax.config import DiscriminatorConfig, GeneratorConfig, from_dict
+from sgdbd_jax.config import DiscriminatorConfig, GeneratorConfig
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.fields import from_dict
 from sgdbd_jax.models.discriminator import Discriminator
 from sgdbd_jax.models.generator import Generator
 from sgdbd_jax.porting.release import convert_discriminator, convert_generator

@@ -23,8 +23,8 @@ from PIL import Image
 from tiny_runs import STEPS, arguments, compiled_environment
 
 from experiments.train import parse
-from sgdbd_jax.config import replace
 from sgdbd_jax.data.scenes import SceneConfig, render_scene
+from sgdbd_jax.fields import replace
 from sgdbd_jax.files import write_atomically
 from sgdbd_jax.presets import DEMO, ROBUST
 from sgdbd_jax.training.log import read_log

@@ -9,10 +9,10 @@ from PIL import Image
 from tiny_generators import constant_variables, save_generator
 
 from experiments import results, train
-from sgdbd_jax.config import flatten
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.evaluation import kept as scoring
-from sgdbd_jax.training.run import digests_of_given
+from sgdbd_jax.fields import flatten
+from sgdbd_jax.training.run import digests
 
 # In focus of each truth: 24 columns of 32, made 320, and 4 of the ramp between that the enlarging leaves above 0.1.
 SHARE = (240 + 4) / 320
@@ -52,7 +52,7 @@ def trained(monkeypatch):
         calls.append(argv)
         options, config = train.parse(argv)
         save_generator(options.workdir / "generator.safetensors", constant_variables(0.5))
-        (options.workdir / "config.json").write_text(json.dumps(flatten(config) | digests_of_given(config)))
+        (options.workdir / "config.json").write_text(json.dumps(flatten(config) | digests(config)))
         return 0
 
     monkeypatch.setattr(train, "main", fake)

@@ -16,7 +16,8 @@ import numpy as np
 import optax
 import pytest
 
-from sgdbd_jax.config import Config, OptimiserConfig, replace
+from sgdbd_jax.config import Config, OptimiserConfig
+from sgdbd_jax.fields import replace
 from sgdbd_jax.models.classifier import Classifier
 from sgdbd_jax.models.generator import Generator
 from sgdbd_jax.presets import PRESETS
@@ -68,21 +69,24 @@ def random_variables(network, size, rng, dtype=np.float32):
 
 
 def random_state(config, rng, dtype=np.float32):
-    networks, optimiser = Networks.of(config), make_optimiser(config.generator_optimiser)
+    networks, optimiser = Networks.of(config), make_optimiser(config.game.generator_optimiser)
 
     def net(network):
-        variables = random_variables(network, config.crop, rng, dtype)
+        variables = random_variables(network, config.crops.crop, rng, dtype)
         params = variables["params"]
         return NetState(params, variables.get("batch_stats", {}), optimiser.init(params))
 
     nets = {name: net(networks.generator if name == "generator" else networks.discriminator) for name in PLAYERS}
-    return TrainState(step=np.int32(0), **nets), random_variables(networks.classifier, config.crop, rng, dtype)
+    return TrainState(step=np.int32(0), **nets), random_variables(networks.classifier, config.crops.crop, rng, dtype)
 
 
 def random_batch(config, rng):
     """Photos of black and white, which are exact in any precision."""
-    names = ["source", "clear", "blurred", *(["clear_real", "blurred_real"] if config.second_draw else [])]
-    return {name: rng.choice(np.array([0, 255], np.uint8), (BATCH, config.crop, config.crop, 3)) for name in names}
+    names = ["source", "clear", "blur", *(["clear_real", "blur_real"] if config.game.second_draw else [])]
+    return {
+        name: rng.choice(np.array([0, 255], np.uint8), (BATCH, config.crops.crop, config.crops.crop, 3))
+        for name in names
+    }
 
 
 def compiled(function, *arguments):
@@ -160,7 +164,7 @@ def test_every_term_is_at_work(rounds, played):
     for losses, _, _ in played[0]:
         terms = {name: value for name, value in losses.items() if not name.endswith("_loss")}
         assert not [name for name, value in terms.items() if abs(value) <= 1e-3]
-        assert losses["generator_loss"] == pytest.approx(sum(terms.values()), rel=1e-6)
+        assert losses["g_loss"] == pytest.approx(sum(terms.values()), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", PLAYERS)
@@ -238,9 +242,9 @@ def test_one_discriminator_alone_plays_as_with_the_other():
         torch_twin.TorchGame(replace(config, {"discriminators": which}), state, classifier, way="best").step(batch)
         for which in ("both", "clear")
     )
-    assert both.keys() - alone.keys() == {"adversarial_blur", "disc_blur_loss"}
-    total = both.pop("generator_loss") - both["adversarial_blur"]
-    assert alone.pop("generator_loss") == pytest.approx(total, rel=1e-5)
+    assert both.keys() - alone.keys() == {"adversarial_blur", "d_loss_blur"}
+    total = both.pop("g_loss") - both["adversarial_blur"]
+    assert alone.pop("g_loss") == pytest.approx(total, rel=1e-5)
     assert alone == pytest.approx({name: both[name] for name in alone}, rel=1e-5)
 
 

@@ -18,17 +18,18 @@ from tiny_runs import SIZE, STEPS, arguments
 
 from experiments.train import main, parse
 from sgdbd_jax.cli import command
-from sgdbd_jax.config import flatten
 from sgdbd_jax.data import training_sets
 from sgdbd_jax.data.training_sets import load_photos
 from sgdbd_jax.detection.detector import Detector
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.evaluation.scoring import score_detector
+from sgdbd_jax.fields import flatten
 from sgdbd_jax.files import file_sha256
+from sgdbd_jax.models.networks import Networks
 from sgdbd_jax.presets import DEMO, PAPER, PRESETS
 from sgdbd_jax.training.log import read_log
 from sgdbd_jax.training.loop import run_stage
-from sgdbd_jax.training.state import Networks, init_net, make_optimiser
+from sgdbd_jax.training.state import init_net, make_optimiser
 from sgdbd_jax.weights import load_weights, save_weights
 
 ROOT = Path(__file__).parents[2]
@@ -215,7 +216,7 @@ def test_a_missing_vgg16_file_is_refused_with_three_ways_on(refused, tmp_path):
 
 def test_a_game_from_given_weights_wants_a_vgg16_only_for_what_begins_there(refused, demo, tmp_path):
     start = {"generator_weights": demo / "generator.safetensors", "warm_steps": 0, "vgg16": tmp_path / "none"}
-    for number, asks in enumerate(({"bilateral_weight": 1}, {"bilateral_weight": 0, "discriminator__trunk": "vgg16"})):
+    for number, asks in enumerate(({"bilateral_weight": 1}, {"bilateral_weight": 0, "discriminator__init": "vgg16"})):
         assert "no VGG16 weights" in refused(tmp_path / str(number), **start, **asks)
 
 
@@ -235,9 +236,9 @@ def test_files_that_hold_no_vgg16_are_refused(refused, tmp_path):
 def test_a_vgg16_that_does_not_fit_the_networks_is_refused(compiled):
     _, config = parsed(*arguments(Path("w")))
     trunk = {"conv1_1": {"kernel": np.zeros((3, 3, 3, 64), np.float32), "bias": np.zeros(64, np.float32)}}
-    classifier, optimiser = Networks.of(config).classifier, make_optimiser(config.classifier_optimiser)
+    classifier, optimiser = Networks.of(config).classifier, make_optimiser(config.pretraining.classifier_optimiser)
     with pytest.raises(UserError, match=r"vgg16, .*widths: .*conv1_1/kernel \(3, 3, 3, 64\)"):
-        init_net(classifier, optimiser, jax.random.key(0), config.crop, trunk)
+        init_net(classifier, optimiser, jax.random.key(0), config.crops.crop, trunk)
 
 
 def test_a_work_folder_that_cannot_be_is_refused(refused, tmp_path):
@@ -420,7 +421,7 @@ def test_a_classifier_of_another_kind_or_config_is_refused(refused, demo, tmp_pa
 def test_training_goes_on_from_given_weights(demo, tmp_path):
     """From the file's, less the first step: a rate of nearly 0 gives them back, its BatchNorms aside."""
     given = demo / "generator.safetensors"
-    rates = {"generator_optimiser__learning_rate": 1e-12, "average": 0}
+    rates = {"generator_optimiser__learning_rate": 1e-12, "ema_decay": 0}
     changes = {"generator_weights": given, "warm_steps": 0, "steps": 1, "bilateral_weight": 0}
     assert main(arguments(tmp_path, **changes, **rates)) == 0
     (before, _), (after, metadata) = (load_weights(path) for path in (given, tmp_path / "generator.safetensors"))
@@ -468,7 +469,7 @@ def test_discriminators_that_the_vgg16_does_not_fit_are_refused_before_the_warm_
 ):
     tree, _ = load_weights(demo / "generator.safetensors")
     monkeypatch.setattr("experiments.train._trunk", lambda config: (config, tree["params"]["trunk"]))
-    channels = {"discriminator__trunk": "vgg16", "discriminator__channels": (7, 7), "discriminator__strides": (1, 2)}
+    channels = {"discriminator__init": "vgg16", "discriminator__channels": (7, 7), "discriminator__strides": (1, 2)}
     line = refused(tmp_path, bilateral_weight=0, warm_steps=2, discriminator__width=1.0, **channels)
     assert line.startswith("vgg16, which needs networks of its own widths: ") and "instead of (7,)" in line
     assert not (tmp_path / "checkpoints").exists()
@@ -484,7 +485,7 @@ def test_the_game_begins_with_what_the_discriminators_learned_and_at_step_0(comp
         return ended
 
     monkeypatch.setattr("sgdbd_jax.training.run.run_stage", spy)
-    assert main(arguments(tmp_path, warm_steps=0, disc_warm_steps=2, steps=1, bilateral_weight=0, average=0)) == 0
+    assert main(arguments(tmp_path, warm_steps=0, disc_warm_steps=2, steps=1, bilateral_weight=0, ema_decay=0)) == 0
     (before, learned), (begun, _) = seen["discriminators"], seen["game"]
     assert (learned.step, begun.step) == (2, 0)
     for name in ("disc_clear", "disc_blur"):
@@ -531,7 +532,7 @@ def test_one_discriminator_learns_from_folders_without_the_bilateral_loss(compil
         assert main(arguments(tmp_path, **given, **changes, validation_white="focused", scenes=None)) == 0
     rows = read_log(tmp_path)
     assert [(row["stage"], row["step"]) for row in rows] == [("game", 1), ("game", 2)]
-    assert all("disc_clear_loss" in row and "disc_blur_loss" not in row and "bilateral" not in row for row in rows)
+    assert all("d_loss_clear" in row and "d_loss_blur" not in row and "bilateral" not in row for row in rows)
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["images"] == 6
     assert result["mae"] == pytest.approx(rows[-1]["validation_mae"])

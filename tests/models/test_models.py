@@ -17,9 +17,9 @@ from sgdbd_jax.models.classifier import Classifier
 from sgdbd_jax.models.discriminator import Discriminator
 from sgdbd_jax.models.generator import Generator
 from sgdbd_jax.models.layers import batch_norm, conv_block, max_pool, normalise, scaled, upsample
+from sgdbd_jax.models.networks import Networks
 from sgdbd_jax.models.vgg16 import LAYERS, VGG16
 from sgdbd_jax.presets import PRESETS
-from sgdbd_jax.training.state import Networks
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 KEY = jax.random.key(0)
@@ -77,7 +77,7 @@ def photos(batch: int, height: int, width: int):
 )
 def test_exact_parameter_counts(preset, network, parameters):
     config = PRESETS[preset]
-    assert count(getattr(Networks.of(config), network), config.crop) == parameters
+    assert count(getattr(Networks.of(config), network), config.crops.crop) == parameters
 
 
 def test_the_release_s_discriminator_holds_what_its_own_state_dict_lists():
@@ -376,7 +376,7 @@ def test_batch_norm_uses_its_statistics_in_evaluation_and_keeps_them():
 def test_every_batch_norm_averages_over_devices_in_training_alone(preset, name):
     config = PRESETS[preset]
     network = getattr(Networks.of(config, "devices"), name)
-    variables = shapes_as_zeros(getattr(Networks.of(config), name), config.crop)
+    variables = shapes_as_zeros(getattr(Networks.of(config), name), config.crops.crop)
     axes: dict[bool, list[str | None]] = {True: [], False: []}
 
     def watch(call, arguments, options, context):
@@ -389,7 +389,7 @@ def test_every_batch_norm_averages_over_devices_in_training_alone(preset, name):
             network.apply(variables, photo, train=train, mutable=["batch_stats"])
 
     with nn.intercept_methods(watch):
-        side = config.crop
+        side = config.crops.crop
         jax.eval_shape(
             jax.vmap(on_two_devices, axis_name="devices"), jax.ShapeDtypeStruct((2, 1, side, side, 3), jnp.float32)
         )

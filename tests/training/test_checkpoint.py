@@ -16,8 +16,9 @@ import pytest
 
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.presets import DEMO
-from sgdbd_jax.training.checkpoint import Checkpoints, claim_workdir
+from sgdbd_jax.training.checkpoint import Checkpoints
 from sgdbd_jax.training.state import FitState, NetState
+from sgdbd_jax.training.workdir import claim_workdir
 
 
 def make_state(seed=0, size=3):

@@ -124,7 +124,7 @@ def test_two_processes_write_what_one_does_once(runs):
 
 def test_two_processes_log_what_one_does(runs):
     two, one = (read_log(workdir, "game")[-1] for workdir in runs)
-    for name in ("coverage", "generator_loss", "disc_clear_loss", "bilateral", "generator_grad_norm"):
+    for name in ("coverage", "g_loss", "d_loss_clear", "bilateral", "generator_grad_norm"):
         assert two[name] == pytest.approx(one[name], rel=1e-3, abs=1e-5)
 
 

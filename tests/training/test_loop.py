@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from tiny_game import CONFIG
 
-from sgdbd_jax.config import replace
 from sgdbd_jax.data.batches import TrainingSets
 from sgdbd_jax.data.sources import PhotoSet
 from sgdbd_jax.data.training_sets import Photos
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.fields import replace
 from sgdbd_jax.training.checkpoint import Checkpoints
 from sgdbd_jax.training.log import read_log
-from sgdbd_jax.training.loop import Reporter, Stage, Stopped, run_stage
-from sgdbd_jax.training.run import Run
+from sgdbd_jax.training.loop import Stage, run_stage
+from sgdbd_jax.training.run import Reporter, Run, Stopped
 from sgdbd_jax.training.state import FitState, NetState
 
 
@@ -61,11 +61,11 @@ class Toy:
         return FitState(state.step + 1, NetState({"weight": weight}, {}, ())), metrics
 
     def go(self, steps=10):
-        def row(rng, draw):
+        def example(rng, draw):
             return {"draw": np.array([draw.position, rng.integers(1000)])}
 
         start = FitState(jnp.zeros((), jnp.int32), NetState({"weight": jnp.zeros(())}, {}, ()))
-        stage = Stage("toy", row, stream=99, steps=steps, batch=2, makes_masks=False)
+        stage = Stage("toy", example, stream=99, steps=steps, batch=2, makes_masks=False)
         return run_stage(self.run, stage, start, self.step)
 
 
@@ -193,7 +193,7 @@ def test_a_batch_that_cannot_be_made_ends_the_stage_with_its_error(tmp_path):
     def row(rng, draw):
         raise UserError("photo.jpg: gone")
 
-    stage = Stage("toy", row, stream=99, steps=4, batch=2, makes_masks=False)
+    stage = Stage("toy", example, stream=99, steps=4, batch=2, makes_masks=False)
     start = FitState(jnp.zeros((), jnp.int32), NetState({"weight": jnp.zeros(())}, {}, ()))
     with pytest.raises(UserError, match=r"photo\.jpg: gone"):
         run_stage(toy.run, stage, start, toy.step)

@@ -13,13 +13,15 @@ import optax
 import pytest
 from tiny_game import CONFIG, TinyClassifier, TinyGenerator, classifier_variables, make_batch, networks
 
-from sgdbd_jax.config import OptimiserConfig, replace
+from sgdbd_jax.config import OptimiserConfig
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.fields import replace
 from sgdbd_jax.models.convolution import plain, tile
 from sgdbd_jax.models.discriminator import Discriminator
 from sgdbd_jax.models.layers import to_unit
+from sgdbd_jax.models.networks import Networks
 from sgdbd_jax.training.parallel import parallelize
-from sgdbd_jax.training.state import FitState, Networks, init_game, init_net, make_optimiser
+from sgdbd_jax.training.state import FitState, init_game, init_net, make_optimiser
 from sgdbd_jax.training.step import classifier_loss, make_disc_step, make_fit_step, make_game_step, mask_loss
 
 NETWORKS = networks()
@@ -54,7 +56,7 @@ def play(changes=None, *, rounds=1):
 
 
 def classifier_of(config):
-    return CLASSIFIER if config.bilateral_weight else {}
+    return CLASSIFIER if config.game.bilateral_weight else {}
 
 
 def moved(before, after):
@@ -87,12 +89,12 @@ class Plain:
         shown = jnp.concatenate([b[name] for name in ("source", "paste") if name in b])
         logits, stats = self.call(NETWORKS.generator, params, state.generator.batch_stats, shown)
         m, on_paste = jnp.split(1 / (1 + jnp.exp(-logits)), [count])
-        if self.config.paste_weight:  # for the objective
+        if self.config.game.paste_weight:  # for the objective
             truth = b["paste_mask"]
             self.on_pastes = -(truth * jnp.log(on_paste) + (1 - truth) * jnp.log(1 - on_paste)).mean()
         return m, {
             "disc_clear": m * b["source"] + (1 - m) * b["clear"],
-            "disc_blur": (1 - m) * b["source"] + m * b["blurred"],
+            "disc_blur": (1 - m) * b["source"] + m * b["blur"],
         }, stats  # fmt: skip
 
     def cosine(self, a, b):
@@ -102,41 +104,44 @@ class Plain:
     def generator_objective(self, params, state, b, real):
         config = self.config
         m, composite, _ = self.composites(params, state, b)
-        total = config.paste_weight * self.on_pastes if config.paste_weight else 0.0
+        total = config.game.paste_weight * self.on_pastes if config.game.paste_weight else 0.0
         for name in DISCS:
             disc = getattr(state, name)
             logits, _ = self.call(NETWORKS.discriminator, disc.params, disc.batch_stats, composite[name])
             d = 1 / (1 + jnp.exp(-logits))
-            total += config.eta * (jnp.log(1 - d) if config.adversarial_form == "saturating" else -jnp.log(d)).mean()
-            total += config.bilateral_weight * (1 - self.cosine(composite[name], real[name]))
-        for photo in range(config.batch):
-            lacking = jnp.maximum(config.coverage_minimum - m[photo].mean(), 0)
-            total += config.coverage_weight * lacking / config.batch
-        return total + config.binarisation_weight * jnp.where(m < 0.5, m, 1 - m).mean()
+            total += (
+                config.game.eta
+                * (jnp.log(1 - d) if config.game.adversarial_form == "saturating" else -jnp.log(d)).mean()
+            )
+            total += config.game.bilateral_weight * (1 - self.cosine(composite[name], real[name]))
+        for photo in range(config.game.batch):
+            lacking = jnp.maximum(config.game.coverage_minimum - m[photo].mean(), 0)
+            total += config.game.coverage_weight * lacking / config.game.batch
+        return total + config.game.binarisation_weight * jnp.where(m < 0.5, m, 1 - m).mean()
 
     def disc_objective(self, params, disc, real, fake):
         fake_logits, stats = self.call(NETWORKS.discriminator, params, disc.batch_stats, fake)
         real_logits, stats = self.call(NETWORKS.discriminator, params, stats, real)
         d_real, d_fake = 1 / (1 + jnp.exp(-real_logits)), 1 / (1 + jnp.exp(-fake_logits))
-        return -self.config.disc_weight * (jnp.log(d_real).mean() + jnp.log(1 - d_fake).mean()), stats
+        return -self.config.game.disc_weight * (jnp.log(d_real).mean() + jnp.log(1 - d_fake).mean()), stats
 
     def step(self, state, batch):
         config = self.config
         b = {name: photo / 255.0 for name, photo in batch.items()}
         real = {
-            "disc_clear": b["clear_real"] if config.second_draw else b["clear"],
-            "disc_blur": b["blurred_real"] if config.second_draw else b["blurred"],
+            "disc_clear": b["clear_real"] if config.game.second_draw else b["clear"],
+            "disc_blur": b["blur_real"] if config.game.second_draw else b["blur"],
         }
         # G first; the composites that the discriminators then see were made before its update.
         m, composite, stats = self.composites(state.generator.params, state, b)
         grads = jax.grad(self.generator_objective)(state.generator.params, state, b, real)
-        new = {"generator": self.update(state.generator, config.generator_optimiser, grads, stats)}
-        for name, first in (("disc_clear", "clear"), ("disc_blur", "blurred")):
+        new = {"generator": self.update(state.generator, config.game.generator_optimiser, grads, stats)}
+        for name, first in (("disc_clear", "clear"), ("disc_blur", "blur")):
             disc, shown = getattr(state, name), real[name]
-            if config.paste_real:
+            if config.game.paste_real:
                 shown = m * shown + (1 - m) * b[first]
             grads, stats = jax.grad(self.disc_objective, has_aux=True)(disc.params, disc, shown, composite[name])
-            new[name] = self.update(disc, config.disc_optimiser, grads, stats)
+            new[name] = self.update(disc, config.game.disc_optimiser, grads, stats)
         return state.replace(step=state.step + 1, **new)
 
     def update(self, net, optimiser, grads, stats):
@@ -148,7 +153,7 @@ class Plain:
 def test_before_the_game_only_discriminators_learn_and_as_in_it():
     start = init_game(CONFIG, NETWORKS)
     photos = make_batch(replace(CONFIG, {"second_draw": True}))
-    sides = {"clear": ("clear", "source"), "blur": ("blurred", "clear_real")}
+    sides = {"clear": ("clear", "source"), "blur_radii": ("blurred", "clear_real")}
     batch = {
         f"{side}_{what}": photos[name] for side, names in sides.items() for what, name in zip(("real", "fake"), names)
     }
@@ -158,13 +163,13 @@ def test_before_the_game_only_discriminators_learn_and_as_in_it():
         disc = getattr(start, f"disc_{side}")
         shown = (batch[f"{side}_{what}"] / 255.0 for what in ("real", "fake"))
         grads, stats = jax.grad(plain.disc_objective, has_aux=True)(disc.params, disc, *shown)
-        wanted = plain.update(disc, CONFIG.disc_optimiser, grads, stats)
+        wanted = plain.update(disc, CONFIG.game.disc_optimiser, grads, stats)
         found = getattr(state, f"disc_{side}")
         assert_agree(moved(disc.params, found.params), moved(disc.params, wanted.params))
         assert_agree(moved(disc.batch_stats, found.batch_stats), moved(disc.batch_stats, wanted.batch_stats))
     jax.tree.map(np.testing.assert_array_equal, state.generator, start.generator)
     assert int(state.step) == 1
-    assert set(metrics) == {f"disc_{side}_{name}" for side in sides for name in ("loss", "accuracy")}
+    assert set(metrics) == {name.format(side) for side in sides for name in ("d_loss_{}", "disc_{}_accuracy")}
 
 
 @pytest.mark.parametrize(
@@ -213,9 +218,9 @@ def test_a_round_with_our_own_convolutions_is_the_round_with_the_compiler_s():
 
 def test_a_moving_average_follows_the_generator_and_predicts():
     """After one round a tenth of the start is left (1 of 10); after the next 2 of 11, or the decay if that is less."""
-    config = replace(CONFIG, {"average": 0.15})
+    config = replace(CONFIG, {"ema_decay": 0.15})
     begun = init_game(config, NETWORKS)
-    state = begun.replace(generator=begun.generator.averaged())
+    state = begun.replace(generator=begun.generator.with_ema())
     step, seen = jax.jit(make_game_step(config, NETWORKS)), [begun.generator.variables]
     for at in range(2):
         state, _ = step(state, CLASSIFIER, make_batch(config, seed=at))
@@ -285,7 +290,7 @@ def test_a_trunk_takes_the_place_of_random_kernels():
         def __call__(self, photo, *, train):
             return TinyClassifier(name="trunk")(photo, train=train)
 
-    sgd = make_optimiser(CONFIG.generator_optimiser)
+    sgd = make_optimiser(CONFIG.game.generator_optimiser)
     net = init_net(WithTrunk(), sgd, jax.random.key(0), 16, trunk)
     jax.tree.map(np.testing.assert_array_equal, net.params["trunk"]["conv"], trunk["conv"])
     assert set(net.params["trunk"]) == {"conv", "logits"}  # the rest of it stays
@@ -297,11 +302,11 @@ def test_discriminators_start_from_as_much_of_a_vgg16_as_they_have():
         name: {"kernel": np.full((3, 3, *channels[at : at + 2]), at, np.float32), "bias": np.full(channels[at + 1], at)}
         for at, name in enumerate(names)
     }
-    fields = {"channels": (64, 64), "strides": (1, 2), "trunk": "vgg16"}
+    fields = {"channels": (64, 64), "strides": (1, 2), "init": "vgg16"}
     config = replace(
         CONFIG, {f"discriminator.{name}": value for name, value in fields.items()} | {"discriminator.width": 1}
     )
-    sgd = make_optimiser(config.disc_optimiser)
+    sgd = make_optimiser(config.game.disc_optimiser)
     params = init_net(Discriminator(config.discriminator), sgd, jax.random.key(0), 16, trunk).params
     for at, name in enumerate(names[:2]):
         jax.tree.map(np.testing.assert_array_equal, params[f"conv{at + 1}"], trunk[name])
@@ -338,15 +343,13 @@ def test_one_discriminator_alone_leaves_the_other_untouched_and_plays_as_with_it
     before, alone, together = (getattr(one, f"disc_{kept}").params for one in (start, state, both))
     assert_agree(moved(before, alone), moved(before, together))
     assert not [name for name in metrics if name.startswith((f"disc_{other}", f"adversarial_{other}"))]
-    assert metrics["generator_loss"] == pytest.approx(
-        both_metrics["generator_loss"] - both_metrics[f"adversarial_{other}"], rel=1e-5
-    )
+    assert metrics["g_loss"] == pytest.approx(both_metrics["g_loss"] - both_metrics[f"adversarial_{other}"], rel=1e-5)
 
 
 def test_without_anything_to_learn_from_the_generator_stays_and_the_discriminators_play_on():
     start, state, metrics = play(ALONE)  # no bilateral loss: `play` gives it no classifier
     jax.tree.map(np.testing.assert_array_equal, state.generator.params, start.generator.params)
-    assert metrics["generator_loss"] == 0 and "bilateral" not in metrics
+    assert metrics["g_loss"] == 0 and "bilateral" not in metrics
     before, both = start.disc_clear.params, play()[1].disc_clear.params
     assert_agree(moved(before, state.disc_clear.params), moved(before, both))
 
@@ -359,7 +362,7 @@ def test_the_adversarial_and_the_bilateral_loss_add_up():
     moves = [moved(start.generator.params, one.generator.params) for one in (adversarial, bilateral)]
     assert all(optax.tree.norm(move) > 1e-3 for move in moves)
     assert_agree(jax.tree.map(jnp.add, *moves), moved(start.generator.params, both.generator.params))
-    assert metrics["generator_loss"] == metrics["bilateral"] > 0
+    assert metrics["g_loss"] == metrics["bilateral"] > 0
     before = start.disc_blur.params
     assert_agree(moved(before, bilateral.disc_blur.params), moved(before, adversarial.disc_blur.params))
 
@@ -368,11 +371,11 @@ def test_real_photos_are_those_of_the_second_draw_if_there_is_one():
     """Another second draw changes what D sees and what features are compared with, and not the composites."""
     step, config = compiled_step(tuple(RELEASE_CHOICES.items()))
     state, batch = init_game(config, NETWORKS), make_batch(config)
-    other = batch | {name: 255 - batch[name] // 2 for name in ("clear_real", "blurred_real")}
+    other = batch | {name: 255 - batch[name] // 2 for name in ("clear_real", "blur_real")}
     (_, one), (_, two) = step(state, CLASSIFIER, batch), step(state, CLASSIFIER, other)
     for name in ("adversarial_clear", "adversarial_blur", "coverage"):
         assert float(one[name]) == float(two[name])
-    for name in ("disc_clear_loss", "disc_blur_loss", "bilateral"):
+    for name in ("d_loss_clear", "d_loss_blur", "bilateral"):
         assert float(one[name]) != float(two[name])
 
 
@@ -391,7 +394,7 @@ def test_what_is_said_of_a_mask_by_hand(level):
     assert metrics["mask_entropy"] == pytest.approx(entropy, rel=1e-5)
     assert metrics["coverage_term"] == pytest.approx(2 * max(0.1 - level, 0), rel=1e-5)
     assert metrics["binarisation"] == pytest.approx(3 * min(level, 1 - level), rel=1e-5)
-    assert metrics["generator_loss"] == pytest.approx(metrics["coverage_term"] + metrics["binarisation"], rel=1e-5)
+    assert metrics["g_loss"] == pytest.approx(metrics["coverage_term"] + metrics["binarisation"], rel=1e-5)
 
 
 def test_the_spread_of_coverage_is_that_from_photo_to_photo():
@@ -405,7 +408,7 @@ def test_the_spread_of_coverage_is_that_from_photo_to_photo():
 def test_metrics_have_the_names_that_the_watchdog_knows():
     _, _, metrics = play()
     watched = {"coverage", "coverage_spread", "mask_entropy", "disc_clear_accuracy", "disc_blur_accuracy"}
-    losses = {"generator_loss", "disc_clear_loss", "disc_blur_loss", "bilateral"}
+    losses = {"g_loss", "d_loss_clear", "d_loss_blur", "bilateral"}
     parts = {"adversarial_clear", "adversarial_blur"}
     norms = {"generator_grad_norm", "disc_clear_grad_norm", "disc_blur_grad_norm"}
     assert set(metrics) == watched | losses | parts | norms
@@ -499,7 +502,7 @@ def test_optimisers_by_their_first_moves(name, moves):
 
 def test_a_trunk_learns_slower_and_a_stage_s_rate_falls_along_a_cosine():
     """SGD of rate 1: the first update is the gradient, a fifth of it in the trunk; half-way through, half of both."""
-    rule = make_optimiser(OptimiserConfig("sgd", 1.0, 0.0, trunk=0.2), steps=4)
+    rule = make_optimiser(OptimiserConfig("sgd", 1.0, 0.0, trunk_factor=0.2), steps=4)
     params = {"trunk": {"kernel": jnp.zeros(())}, "head": {"kernel": jnp.zeros(())}}
     gradients, state = jax.tree.map(jnp.ones_like, params), rule.init(params)
     moves = []

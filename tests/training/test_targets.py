@@ -28,7 +28,7 @@ def command(workdir, **changes):
 
 
 def given(workdir, **changes):
-    fields = {"steps": 0, "taught_steps": 2, "refine": True, "half": True, "average": 0.9, "validate_every": 1000}
+    fields = {"steps": 0, "taught_steps": 2, "refine": True, "half": True, "ema_decay": 0.9, "validate_every": 1000}
     return arguments(workdir, **(fields | changes))
 
 
