@@ -20,7 +20,7 @@ from sgdbd_jax.data.batches import (
     make_batch,
     prefetch,
 )
-from sgdbd_jax.data.blur import fcsb, varying_disc_blur
+from sgdbd_jax.data.blur import disk_kernel, fcsb, varying_blur
 from sgdbd_jax.data.sources import PhotoSet
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.presets import DEMO
@@ -320,7 +320,7 @@ def test_blurred_photos_made_by_discs_take_their_radii_from_the_config():
     """With one radius, the discs among them (the rest are Gaussians) are known exactly."""
     clear = noise_set(6)
     maker = RowMakers(TrainingSets(clear, clear, None), replace(WHOLE, {"blurred": "disc", "blur": (2.5, 2.5)}))
-    discs = {varying_disc_blur(photo, np.full((SIDE, SIDE), 2.5)).tobytes() for photo in clear.images}
+    discs = {varying_blur(photo, np.full((SIDE, SIDE), 2.5), disk_kernel).tobytes() for photo in clear.images}
     blurred = batch_of(maker.game, batch=60)["blurred"]
     assert 0.3 < np.mean([photo.tobytes() in discs for photo in blurred]) < 0.7
     assert max(photo.astype(float).std() for photo in blurred) < 40 < clear.images.astype(float).std()
