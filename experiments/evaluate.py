@@ -105,9 +105,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _pair(options: argparse.Namespace) -> list[Pair]:
+    from sgdbd_jax.data.listing import list_photos
     from sgdbd_jax.data.names import read_names
-    from sgdbd_jax.data.photos import list_photos
-    from sgdbd_jax.data.sources import pair_files
+    from sgdbd_jax.data.pairs import pair_files
 
     names = read_names(options.names) if options.names is not None else None
     pairs, problems = pair_files(list_photos(options.images), list_photos(options.masks), names=names)
@@ -128,8 +128,10 @@ def _reading(options: argparse.Namespace, protocol: Protocol, pairs: Sequence[Pa
     """Masks made earlier, and the pairs for which there is one."""
     import numpy as np
 
-    from sgdbd_jax.data.photos import list_photos, load_mask, resize_mask
-    from sgdbd_jax.data.sources import describe, pair_files
+    from sgdbd_jax.data.listing import list_photos
+    from sgdbd_jax.data.pairs import describe, pair_files
+    from sgdbd_jax.data.photos import load_mask
+    from sgdbd_jax.data.resizing import resize_mask
 
     found, problems = pair_files([image for image, _ in pairs], list_photos(options.predictions))
     predictions = dict(found)
@@ -161,8 +163,9 @@ def _check(options: argparse.Namespace, pairs: Sequence[Pair], mask_of: MaskOf) 
     """
     from tqdm import tqdm
 
+    from sgdbd_jax.data.pairs import load_pair
     from sgdbd_jax.data.polarity import focus_is_sharper, polarity_fault
-    from sgdbd_jax.data.sources import load_pair, read_all
+    from sgdbd_jax.data.threads import read_all
 
     def check(pair: Pair) -> bool | None:
         photo, truth = load_pair(*pair, white=options.masks_white)
@@ -185,8 +188,8 @@ def _masks_and_truths(
     """One mask and one truth at a time, `[H, W]` float32 in [0, 1]: a benchmark of large photos fits in memory too."""
     from tqdm import tqdm
 
-    from sgdbd_jax.data.photos import resize_photo
-    from sgdbd_jax.data.sources import load_pair
+    from sgdbd_jax.data.pairs import load_pair
+    from sgdbd_jax.data.resizing import resize_photo
 
     for pair in tqdm(pairs, "scoring", unit="photo", delay=1):
         photo, truth = load_pair(*pair, white=options.masks_white)
@@ -199,7 +202,7 @@ def _size(protocol: Protocol, photo: np.ndarray) -> tuple[int, int]:
 
 def _report(options: argparse.Namespace, problems: dict[str, list[str]], *, left: int) -> None:
     """Names and counts what cannot be scored: refuses it, or, if that is allowed, warns."""
-    from sgdbd_jax.data.sources import describe
+    from sgdbd_jax.data.pairs import describe
 
     told = describe(problems)
     if told and not options.allow_unpaired:

@@ -190,8 +190,8 @@ def _keep_apart(options: argparse.Namespace, scored: Collection[str]) -> None:
     Raises:
         UserError: there are some.
     """
+    from sgdbd_jax.data.listing import list_photos, photo_stem
     from sgdbd_jax.data.names import read_names
-    from sgdbd_jax.data.photos import list_photos, photo_stem
 
     for what in ("source", "clear"):
         if getattr(options, what) is None:
@@ -233,7 +233,7 @@ def _floors(photos: PhotoSet) -> dict[str, dict[str, float]]:
     """The constant masks' scores."""
     import numpy as np
 
-    from sgdbd_jax.data.photos import resize_photo
+    from sgdbd_jax.data.resizing import resize_photo
     from sgdbd_jax.evaluation.protocols import PAPER, score
 
     square = (PAPER.size or 0, PAPER.size or 0)

@@ -1,11 +1,19 @@
-"""The one exception that a user can cause and mend."""
+"""The one exception that a user can cause and mend, and what its messages are made of."""
+
+from collections.abc import Sequence
 
 
 class UserError(Exception):
-    """Bad input, told in one line: the thing, what was found, and the remedy.
+    """Bad input, in one line: the thing, what was found, and the remedy.
 
     Commands print the message on standard error and exit with code 2; they print no traceback.
     """
+
+
+def abbreviate(names: Sequence[str], limit: int = 6) -> str:
+    """The first few of a list of names, and how many more there are."""
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
 
 
 def shown(name: object) -> str:

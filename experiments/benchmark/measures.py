@@ -25,7 +25,7 @@ from experiments.benchmark.report import Row
 from experiments.benchmark.sides import OURS, Detecting, Game, gpu, make_prediction, make_step, noise, torch_device
 from sgdbd_jax.config import Config
 from sgdbd_jax.data.batches import ExampleMakers, TrainingSets, make_batch
-from sgdbd_jax.data.photos import list_photos
+from sgdbd_jax.data.listing import list_photos
 from sgdbd_jax.data.sources import load_folder
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import replace, to_dict

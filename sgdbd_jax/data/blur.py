@@ -1,4 +1,4 @@
-"""Photos made blurred: the paper's Gaussian (FCSB), and discs whose radius varies inside an image.
+"""Photos made blurred: the paper's Gaussian (FCSB), and disks whose radius varies inside an image.
 
 Values are blurred as they are stored (sRGB), and borders are reflected with the edge pixel repeated, so that a blur
 neither darkens a border nor changes the sum of an image.
@@ -14,7 +14,7 @@ from sgdbd_jax.errors import UserError
 
 FCSB_SIZE = 7  # pixels
 FCSB_SIGMA = 2.0  # pixels
-LADDER_STEP = 0.75  # pixels between the radii that a varying blur is blended from: finer ones are not told apart
+LADDER_STEP = 0.75  # pixels between the radii that a varying blur is blended from: finer steps look the same
 
 
 def gaussian_kernel(size: int, sigma: float) -> np.ndarray:
@@ -35,21 +35,21 @@ def gaussian_kernel(size: int, sigma: float) -> np.ndarray:
     return np.outer(weights, weights)
 
 
-def disc_kernel(radius: float) -> np.ndarray:
-    """A disc of real radius: each pixel weighs as much of the disc as it covers.
+def disk_kernel(radius: float) -> np.ndarray:
+    """A disk of real radius: a pixel weighs as much as the area that it has in common with the disk.
 
     Args:
-        radius: in pixels; up to 0.5 the disc lies inside one pixel and the kernel is the identity.
+        radius: in pixels; up to 0.5 the disk lies inside one pixel and the kernel is the identity.
 
     Returns:
         `[size, size]` float64, sum 1, `size` odd and just large enough.
     """
     if radius < 0:
-        raise ValueError(f"a disc has a radius of at least 0, not {radius}")
+        raise ValueError(f"a disk has a radius of at least 0, not {radius}")
     reach = max(int(np.ceil(radius - 0.5)), 0)
     if reach == 0:
         return np.ones((1, 1))
-    # A pixel's cover is integrated exactly along y and at 16 chords along x; the transpose treats both axes alike.
+    # A pixel's area inside the disk: exact along y, a sum over 16 chords along x; the transpose treats both axes alike.
     chords = (np.arange(16) + 0.5) / 16 - 0.5 + np.arange(-reach, reach + 1)[:, None]
     half_lengths = np.sqrt(np.maximum(radius**2 - chords**2, 0))[:, None]
     bottom = np.arange(-reach, reach + 1)[:, None] - 0.5
@@ -70,8 +70,10 @@ def fcsb(photo: np.ndarray, times: int) -> np.ndarray:
         `[H, W, 3]` uint8.
     """
     if times < 1:
-        raise UserError(f"FCSB blurs at least once, {times} times was asked for")
-    weights = gaussian_kernel(FCSB_SIZE, FCSB_SIGMA).sum(axis=0)  # a Gaussian is the product of its two profiles
+        raise UserError(f"FCSB blurs at least once, not {times} times")
+    weights = gaussian_kernel(FCSB_SIZE, FCSB_SIGMA).sum(
+        axis=0
+    )  # the kernel is the product of this profile along each axis
     blurred = photo.astype(np.float64)
     for _ in range(times):
         for axis in (0, 1):
@@ -79,30 +81,41 @@ def fcsb(photo: np.ndarray, times: int) -> np.ndarray:
     return _to_uint8(blurred)
 
 
-def disc_blur(image: np.ndarray, radius: float) -> np.ndarray:
-    """Defocus of one depth: convolution with a disc.
+def disk_blur(image: np.ndarray, radius: float) -> np.ndarray:
+    """Defocus of one depth: convolution with a disk.
 
     Args:
         image: `[H, W, C]` float32, any range.
-        radius: of the disc, in pixels.
+        radius: of the disk, in pixels.
 
     Returns:
         `[H, W, C]` float32.
     """
-    return next(_convolved(image, [disc_kernel(radius)]))
+    return next(_convolved(image, [disk_kernel(radius)]))
 
 
-def varying_disc_blur(photo: np.ndarray, radius_map: np.ndarray) -> np.ndarray:
-    """Defocus of a depth that varies smoothly: each pixel is blurred by a disc of its own radius.
+def varying_blur(photo: np.ndarray, radius_map: np.ndarray, kernel: Callable[[float], np.ndarray]) -> np.ndarray:
+    """Defocus of a depth that varies smoothly: each pixel is blurred by a kernel of its own radius.
+
+    A pixel is blended from two fixed blurs, of the radii next to its own on a ladder of radii `LADDER_STEP` apart.
 
     Args:
         photo: `[H, W, 3]` uint8.
-        radius_map: `[H, W]` float32, radius of the disc at each pixel, in pixels.
+        radius_map: `[H, W]` float, the radius at each pixel, in pixels.
+        kernel: gives the kernel of a radius, as `disk_kernel` does.
 
     Returns:
         `[H, W, 3]` uint8.
     """
-    return _blur_by_map(photo, radius_map, disc_kernel)
+    low, high = float(radius_map.min()), float(radius_map.max())
+    # A constant map has one rung, and the result is then exactly the fixed blur.
+    rungs = np.linspace(low, high, 1 + int(np.ceil((high - low) / LADDER_STEP)))
+    # Linear in the squared radius, as variances add and go with it: the blend has the variance of the pixel's radius.
+    place = np.interp(radius_map.astype(np.float64) ** 2, rungs**2, np.arange(len(rungs))).astype(np.float32)
+    total = np.zeros(photo.shape, np.float32)
+    for rung, blurred in enumerate(_convolved(photo.astype(np.float32), [kernel(float(r)) for r in rungs])):
+        total += np.maximum(1 - np.abs(place - rung), 0)[..., None] * blurred
+    return _to_uint8(total)
 
 
 def random_radius_map(rng: np.random.Generator, shape: tuple[int, int], low: float, high: float) -> np.ndarray:
@@ -123,12 +136,12 @@ def random_radius_map(rng: np.random.Generator, shape: tuple[int, int], low: flo
 
 
 def random_blur(photo: np.ndarray, rng: np.random.Generator, *, low: float, high: float) -> np.ndarray:
-    """A photo out of focus everywhere: Gaussian or disc, uniform or varying, at random.
+    """A photo out of focus everywhere: Gaussian or disk, uniform or varying, at random.
 
     Args:
         photo: `[H, W, 3]` uint8.
         rng: source of all randomness.
-        low, high: least and greatest radius of the disc, in pixels; a Gaussian gets the sigma of the same spread,
+        low, high: least and greatest radius of the disk, in pixels; a Gaussian gets the sigma of the same spread,
             half the radius.
 
     Returns:
@@ -136,29 +149,16 @@ def random_blur(photo: np.ndarray, rng: np.random.Generator, *, low: float, high
     """
     if not 0 <= low <= high:
         raise UserError(f"blur radii run from low to high and are not negative, found low {low}, high {high}")
-    kernel = disc_kernel if rng.random() < 0.5 else _gaussian_like_disc
+    kernel = disk_kernel if rng.random() < 0.5 else _gaussian_like_disk
     shape = (photo.shape[0], photo.shape[1])
     varies = rng.random() < 0.5
     radius_map = random_radius_map(rng, shape, low, high) if varies else np.full(shape, rng.uniform(low, high))
-    return _blur_by_map(photo, radius_map, kernel)
+    return varying_blur(photo, radius_map, kernel)
 
 
-def _gaussian_like_disc(radius: float) -> np.ndarray:
-    """The Gaussian whose variance is a disc's, radius^2 / 4 along each axis, cut at three sigma."""
+def _gaussian_like_disk(radius: float) -> np.ndarray:
+    """The Gaussian whose variance is a disk's, radius^2 / 4 along each axis, cut at three sigma."""
     return gaussian_kernel(2 * int(np.ceil(1.5 * radius)) + 1, radius / 2)
-
-
-def _blur_by_map(photo: np.ndarray, radius_map: np.ndarray, kernel: Callable[[float], np.ndarray]) -> np.ndarray:
-    """Blends a ladder of fixed blurs, pixel by pixel, between the two radii next to the pixel's own."""
-    low, high = float(radius_map.min()), float(radius_map.max())
-    # A constant map has one rung, and is then exactly the fixed blur.
-    rungs = np.linspace(low, high, 1 + int(np.ceil((high - low) / LADDER_STEP)))
-    # Linear in the squared radius, which is what variances add in: the blend has the variance of the radius between.
-    place = np.interp(radius_map.astype(np.float64) ** 2, rungs**2, np.arange(len(rungs))).astype(np.float32)
-    total = np.zeros(photo.shape, np.float32)
-    for rung, blurred in enumerate(_convolved(photo.astype(np.float32), [kernel(float(r)) for r in rungs])):
-        total += np.maximum(1 - np.abs(place - rung), 0)[..., None] * blurred
-    return _to_uint8(total)
 
 
 def _convolved(image: np.ndarray, kernels: Sequence[np.ndarray]) -> Iterator[np.ndarray]:

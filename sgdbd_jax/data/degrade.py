@@ -1,7 +1,7 @@
 """What cameras and files do to a photo after its blur: softness, noise, JPEG. The same for all sets of photos.
 
-A discriminator, or a detector that learns from pastes, would otherwise tell sets of photos apart by their grain and
-their compression, not by their focus: a photo that was blurred here has lost its noise, a defocused one has not.
+A discriminator, or a detector that learns from pastes, could otherwise distinguish sets of photos by their grain and
+their compression instead of their focus: a blur made here removes the noise of a photo, defocus does not.
 """
 
 import io

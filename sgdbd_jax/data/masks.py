@@ -1,7 +1,7 @@
 """Random regions and masks, for pasting one photo on another and for laying out scenes.
 
-Every shape is a height over the pixels, cut at the level that gives the coverage asked for: a half plane, a disc, a
-polygon and a cloud are then all made, covered and feathered by the same few lines.
+Every shape (half plane, disk, polygon, blobs, cloud) is a height at each pixel. The mask is where the height exceeds a
+level, which sets the share of the image that it covers; the height's slope sets how wide a feathered edge is.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def smooth_field(rng: np.random.Generator, shape: tuple[int, int], *, cycles: fl
 
 
 def random_region(rng: np.random.Generator, shape: tuple[int, int], coverage: float) -> np.ndarray:
-    """A random region of a stated area: half plane, disc, polygon, blobs or cloud, or what such a shape leaves out.
+    """A random region of a stated area: half plane, disk, polygon, blobs or cloud, or what such a shape leaves out.
 
     Args:
         rng: source of all randomness.
@@ -67,7 +67,7 @@ def random_mask(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 
 def _random_height(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     """One of the shapes below, upright or inverted, as a `[H, W]` height that falls away from it."""
-    shapes: tuple[Callable[..., np.ndarray], ...] = (_half_plane, _disc, _polygon, _blobs, _cloud)
+    shapes: tuple[Callable[..., np.ndarray], ...] = (_half_plane, _disk, _polygon, _blobs, _cloud)
     y, x = np.mgrid[: shape[0], : shape[1]] / max(shape)
     height = shapes[rng.integers(len(shapes))](rng, y, x)
     return height if rng.random() < 0.5 else -height
@@ -78,7 +78,7 @@ def _half_plane(rng: np.random.Generator, y: np.ndarray, x: np.ndarray) -> np.nd
     return np.sin(angle) * y + np.cos(angle) * x
 
 
-def _disc(rng: np.random.Generator, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+def _disk(rng: np.random.Generator, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     return -np.hypot(y - rng.uniform(0.1, 0.9), x - rng.uniform(0.1, 0.9))
 
 
@@ -92,7 +92,7 @@ def _polygon(rng: np.random.Generator, y: np.ndarray, x: np.ndarray) -> np.ndarr
 
 
 def _blobs(rng: np.random.Generator, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Several discs, which grow together as the level falls."""
+    """Several disks, which grow together as the level falls."""
     centre_y, centre_x, radius = rng.random((3, rng.integers(2, 7), 1, 1))
     return np.max(0.3 * radius - np.hypot(y - centre_y, x - centre_x), axis=0)
 

@@ -6,7 +6,7 @@ import importlib.resources
 import os
 from pathlib import Path
 
-from sgdbd_jax.data.photos import photo_stem
+from sgdbd_jax.data.listing import photo_stem
 from sgdbd_jax.errors import UserError
 
 
@@ -50,7 +50,7 @@ def cuhk_names(split: str) -> list[str]:
     Raises:
         UserError: there is no such split.
     """
-    names = [name for name, its in cuhk_split().items() if its == split]
+    names = [name for name, its_split in cuhk_split().items() if its_split == split]
     if not names:
         raise UserError(f"cuhk:{split}: no such split; there are {', '.join(dict.fromkeys(cuhk_split().values()))}")
     return names

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def focus_is_sharper(photo: np.ndarray, mask: np.ndarray) -> bool | None:
-    """Tells whether the part that a mask calls in focus is the sharper part of the photo.
+    """Whether the part that a mask calls in focus is the sharper part of the photo.
 
     Sharpness is the mean absolute Laplacian of the photo's grey values.
 

@@ -1,8 +1,8 @@
 """Dead-leaves scenes: synthetic photos whose focus is known pixel by pixel.
 
-A scene is a few layers of leaves, each at its own distance: textured discs whose radii follow a power law and which
+A scene is a few layers of leaves, each at its own distance: textured disks whose radii follow a power law and which
 hide each other, the model that has the statistics of natural images. A thin lens then photographs the layers: sharp
-where it is focused, and elsewhere blurred by a disc as wide as the circle of confusion.
+where it is focused, and elsewhere blurred by a disk as wide as the circle of confusion.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
-from sgdbd_jax.data.blur import disc_blur
+from sgdbd_jax.data.blur import disk_blur
 from sgdbd_jax.data.masks import random_region
 from sgdbd_jax.errors import UserError
 
@@ -35,7 +35,7 @@ class SceneConfig:
     layers_high: int = 4  # most layers
     blur_low: float = 1.5  # least circle of confusion (a radius) of what is out of focus
     blur_high: float = 6.0  # greatest one
-    in_focus_below: float = 0.5  # a smaller circle of confusion counts as in focus: the disc then lies inside a pixel
+    in_focus_below: float = 0.5  # a smaller circle of confusion counts as in focus: the disk then lies inside a pixel
     share_low: float = 0.1  # of a partly focused scene, the least share in focus
     share_high: float = 0.9  # and the greatest
 
@@ -174,7 +174,7 @@ def choose_lens(seed: int | Sequence[int], layers: Layers, config: SceneConfig, 
 
 
 def photograph(layers: Layers, lens: Lens, config: SceneConfig) -> Scene:
-    """Renders a scene through a lens, back to front: each layer, with its outline, is blurred by its own disc.
+    """Renders a scene through a lens, back to front: each layer, with its outline, is blurred by its own disk.
 
     Args:
         layers: from `build_layers`.
@@ -189,7 +189,7 @@ def photograph(layers: Layers, lens: Lens, config: SceneConfig) -> Scene:
     canvas = np.zeros_like(layers.colour[0])
     for layer, radius in zip(light, radii, strict=True):
         # Colour and cover are blurred together: a blurred leaf keeps its colour to its transparent rim.
-        blurred = disc_blur(layer, radius) if radius > 0 else layer
+        blurred = disk_blur(layer, radius) if radius > 0 else layer
         canvas = blurred[..., :3] + (1 - blurred[..., 3:]) * canvas
     canvas = ndimage.gaussian_filter(canvas, SENSOR_SIGMA, axes=(0, 1), truncate=4)
     inner = slice(layers.margin, -layers.margin)
@@ -199,11 +199,11 @@ def photograph(layers: Layers, lens: Lens, config: SceneConfig) -> Scene:
     return Scene(image, mask, circle_of_confusion)
 
 
-def render_scene(rng_seed: int | Sequence[int], config: SceneConfig, focus: Focus = "all") -> Scene:
+def render_scene(seed: int | Sequence[int], config: SceneConfig, focus: Focus = "all") -> Scene:
     """One scene: laid out, and photographed as asked for.
 
     Args:
-        rng_seed: not negative; the same seed with another `focus` is the same scene through another lens.
+        seed: not negative; the same seed with another `focus` is the same scene through another lens.
         config: what scenes look like.
         focus: `"all"`, `"none"` or `"part"` of the scene in focus.
 
@@ -212,8 +212,8 @@ def render_scene(rng_seed: int | Sequence[int], config: SceneConfig, focus: Focu
     """
     if focus not in FOCUS_KINDS:
         raise UserError(f"scenes: focus is one of {', '.join(FOCUS_KINDS)}, not {focus!r}")
-    layers = build_layers(rng_seed, config)
-    return photograph(layers, choose_lens(rng_seed, layers, config, focus=focus), config)
+    layers = build_layers(seed, config)
+    return photograph(layers, choose_lens(seed, layers, config, focus=focus), config)
 
 
 def make_scenes(count: int, config: SceneConfig, *, seed: int, focus: Focus) -> tuple[np.ndarray, np.ndarray]:
@@ -243,7 +243,7 @@ def _focusable(layers: Layers, config: SceneConfig) -> np.ndarray:
 
 
 def _draw_layers(rng: np.random.Generator, config: SceneConfig) -> Layers:
-    # The canvas holds all that a blur can bring in from beyond the image's border.
+    # As far as a blur can reach beyond the image's border.
     margin = int(np.ceil(config.blur_high + 4 * SENSOR_SIGMA))
     side = config.size + 2 * margin
     depth = int(rng.integers(config.layers_low, config.layers_high + 1))
@@ -270,7 +270,7 @@ def _draw_leaves(rng: np.random.Generator, config: SceneConfig, depth: int, side
     rows, columns = (np.clip(np.rint(v).astype(int), 0, side - 1) for v in (y, x))
     kept = regions[layer, rows, columns]
     layer, y, x, radius = layer[kept], y[kept], x[kept], radius[kept]
-    # Behind all, one leaf too large to have an outline, so that the last layer has no holes.
+    # Behind all others a leaf larger than the canvas, so that the last layer has no holes.
     middle = (side - 1) / 2
     return (
         np.concatenate([[0], layer]),
@@ -307,14 +307,14 @@ def _paint_textures(
     count = len(radius)
     palette = rng.uniform(0.05, 0.95, (rng.integers(3, 8), 3))
     grey = palette.mean(axis=1, keepdims=True)
-    palette = grey + rng.uniform(0.1, 0.9) * (palette - grey)  # few scenes are as colourful as chance
+    palette = grey + rng.uniform(0.1, 0.9) * (palette - grey)  # natural scenes are less colourful than random colours
     base = palette[rng.integers(len(palette), size=count)] + rng.normal(0, 0.06, (count, 3))
     # A grating changes lightness most, and colour a little.
     tint = (1 + rng.normal(0, 0.3, (count, 3))) * np.abs(rng.normal(0, 0.12, (count, 1)))
     angle, phase = rng.uniform(0, 2 * np.pi, (2, count))
     period = np.exp(rng.uniform(np.log(2.5), np.log(10), count))
     shade_angle, shade = rng.uniform(0, 2 * np.pi, count), rng.uniform(0, 0.12, count)
-    grain = rng.uniform(0.03, 0.12, count)  # never 0: even a plain leaf shows whether it is in focus
+    grain = rng.uniform(0.03, 0.12, count)  # never 0, so that even a plain leaf shows whether it is in focus
     coarseness = rng.random(count)
 
     covered = np.flatnonzero(owner >= 0)

@@ -2,12 +2,15 @@
 
 import collections
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from sgdbd_jax.errors import UserError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Progress = Callable[[int, int], None]  # called with the photos done and their whole number
 
 
 def work_ahead(
@@ -19,7 +22,7 @@ def work_ahead(
 
     Args:
         work: called with an item.
-        items: as many as one likes; none is taken before its time.
+        items: any number, even without end; each is taken only when its work can begin.
         workers: threads; by default one a core.
         ahead: how many results are made ahead of the one asked for, which is what bounds the memory; by default as
             many as keep all threads busy.
@@ -42,3 +45,34 @@ def work_ahead(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def read_all(
+    read: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Result | UserError]:
+    """Reads every item in threads; one that cannot be read does not keep the others from being read.
+
+    Args:
+        read: called with an item.
+        items: what to read.
+        workers: threads; by default one a core.
+        progress: called after each item.
+
+    Yields:
+        What `read` returns, in the order of the items; its `UserError` in the place of an item that it refuses.
+    """
+
+    def attempt(item: Item) -> Result | UserError:
+        try:
+            return read(item)
+        except UserError as error:
+            return error
+
+    for done, result in enumerate(work_ahead(attempt, items, workers=workers), start=1):
+        yield result
+        if progress is not None:
+            progress(done, len(items))

@@ -14,8 +14,9 @@ from sgdbd_jax.data.names import read_names
 from sgdbd_jax.data.photos import White
 from sgdbd_jax.data.polarity import focus_is_sharper, polarity_fault
 from sgdbd_jax.data.scenes import Focus, SceneConfig, make_scenes
-from sgdbd_jax.data.sources import PhotoSet, Progress, load_folder, load_pairs, load_tfds
-from sgdbd_jax.data.threads import work_ahead
+from sgdbd_jax.data.sources import PhotoSet, load_folder, load_pairs
+from sgdbd_jax.data.tfds_source import load_tfds
+from sgdbd_jax.data.threads import Progress, work_ahead
 from sgdbd_jax.errors import UserError
 
 VALIDATION_SCENES, HELD_OUT_SCENES = 32, 64

@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from sgdbd_jax.config import GeneratorConfig
-from sgdbd_jax.data.photos import load_photo, photo_from_image, resize_mask, resize_photo
+from sgdbd_jax.data.photos import load_photo, photo_from_image
+from sgdbd_jax.data.resizing import resize_mask, resize_photo
 from sgdbd_jax.detection.refine import Refinement
 from sgdbd_jax.detection.shipped import shipped
 from sgdbd_jax.detection.tiling import by_tiles, carry

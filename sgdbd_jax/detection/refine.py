@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from sgdbd_jax.data.photos import resize_mask, resize_photo
+from sgdbd_jax.data.resizing import resize_mask, resize_photo
 from sgdbd_jax.errors import UserError
 
 COMPONENTS = 5  # Gaussians a side: what OpenCV fixes

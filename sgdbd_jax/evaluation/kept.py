@@ -134,7 +134,7 @@ def measure(weights: Path, photos: PhotoSet, *, label: str) -> Scored:
     import numpy as np
     from tqdm import tqdm
 
-    from sgdbd_jax.data.photos import resize_mask, resize_photo
+    from sgdbd_jax.data.resizing import resize_mask, resize_photo
     from sgdbd_jax.detection.detector import Detector
     from sgdbd_jax.detection.refine import Refinement
     from sgdbd_jax.evaluation.protocols import PAPER, score

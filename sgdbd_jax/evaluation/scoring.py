@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from sgdbd_jax.data.photos import resize_photo
+from sgdbd_jax.data.resizing import resize_photo
 from sgdbd_jax.data.sources import PhotoSet
 from sgdbd_jax.evaluation.protocols import PAPER, Protocol, SetScores, score
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sgdbd_jax.data.photos import SUFFIXES, photo_stem
+from sgdbd_jax.data.formats import SUFFIXES
+from sgdbd_jax.data.listing import photo_stem
 from sgdbd_jax.errors import shown
 from sgdbd_jax.folders.outputs import ENDINGS
 

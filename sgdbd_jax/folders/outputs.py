@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from sgdbd_jax.data.photos import White, resize_photo
+from sgdbd_jax.data.photos import White
+from sgdbd_jax.data.resizing import resize_photo
 
 Binary = Literal["fixed", "adaptive", "conservative"]
 

@@ -1,4 +1,4 @@
-"""Examples and batches: pure functions of seed, step and place; crops that stay inside; classes that no seam gives away."""
+"""Batches: pure functions of seed, step and place; crops that stay inside; classes that no seam gives away."""
 
 import functools
 import threading
@@ -19,7 +19,7 @@ from sgdbd_jax.data.batches import (
     make_batch,
     prefetch,
 )
-from sgdbd_jax.data.blur import fcsb, varying_disc_blur
+from sgdbd_jax.data.blur import disk_kernel, fcsb, varying_blur
 from sgdbd_jax.data.sources import PhotoSet
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import replace
@@ -317,15 +317,15 @@ def test_blurred_photos_made_by_fcsb_are_the_clear_ones_blurred_so():
     assert np.bincount(times)[1:].min() > 10  # 1, 2 and 3 times, about equally often
 
 
-def test_blurred_photos_made_by_discs_take_their_radii_from_the_config():
-    """With one radius, the discs among them (the rest are Gaussians) are known exactly."""
+def test_blurred_photos_made_by_disks_take_their_radii_from_the_config():
+    """With one radius, the disks among them (the rest are Gaussians) are known exactly."""
     clear = noise_set(6)
     maker = ExampleMakers(
         TrainingSets(clear, clear, None), replace(WHOLE, {"blur_kernel": "disk", "blur_radii": (2.5, 2.5)})
     )
-    discs = {varying_disc_blur(photo, np.full((SIDE, SIDE), 2.5)).tobytes() for photo in clear.images}
+    disks = {varying_blur(photo, np.full((SIDE, SIDE), 2.5), disk_kernel).tobytes() for photo in clear.images}
     blurred = batch_of(maker.game, batch=60)["blur"]
-    assert 0.3 < np.mean([photo.tobytes() in discs for photo in blurred]) < 0.7
+    assert 0.3 < np.mean([photo.tobytes() in disks for photo in blurred]) < 0.7
     assert max(photo.astype(float).std() for photo in blurred) < 40 < clear.images.astype(float).std()
 
 

@@ -37,8 +37,8 @@ def test_even_kernels_are_refused():
 
 
 @pytest.mark.parametrize("radius", [0.0, 0.3, 0.5, 0.51, 1.0, 1.5, 2.7, 6.0])
-def test_disc_kernel_is_a_symmetric_disc_of_sum_one(radius):
-    kernel = blur.disc_kernel(radius)
+def test_disk_kernel_is_a_symmetric_disk_of_sum_one(radius):
+    kernel = blur.disk_kernel(radius)
     assert kernel.sum() == pytest.approx(1, abs=1e-12)
     assert kernel.min() >= 0
     np.testing.assert_allclose(kernel, kernel.T, atol=1e-15)
@@ -49,25 +49,25 @@ def test_disc_kernel_is_a_symmetric_disc_of_sum_one(radius):
 
 
 @pytest.mark.parametrize("radius", [3.0, 4.4, 6.0, 9.5])
-def test_disc_kernel_has_the_second_moment_of_a_disc(radius):
-    """r^2 / 4 along each axis, and 1/12 for the square pixels that the disc is measured in."""
+def test_disk_kernel_has_the_second_moment_of_a_disk(radius):
+    """r^2 / 4 along each axis, and 1/12 for the square pixels that the disk is measured in."""
     for axis in (0, 1):
-        assert second_moment(blur.disc_kernel(radius), axis) == pytest.approx(radius**2 / 4 + 1 / 12, rel=0.015)
+        assert second_moment(blur.disk_kernel(radius), axis) == pytest.approx(radius**2 / 4 + 1 / 12, rel=0.015)
 
 
-def test_disc_kernel_covers_pixels_in_proportion():
+def test_disk_kernel_covers_pixels_in_proportion():
     # Radius 1.5: the centre lies inside; the corner (1, 1) reaches from 0.5 to 1.5 along both axes, so its cover is the
     # integral of sqrt(2.25 - x^2) - 0.5 from x = 0.5 to sqrt(2), where the circle leaves the corner's lower side.
     x = np.linspace(0.5, np.sqrt(2), 100_001)
     corner = np.mean(np.sqrt(2.25 - x**2) - 0.5) * (np.sqrt(2) - 0.5)
-    kernel = blur.disc_kernel(1.5)
+    kernel = blur.disk_kernel(1.5)
     assert kernel[1, 1] == pytest.approx(1 / (np.pi * 1.5**2), rel=1e-2)
     assert kernel[0, 0] / kernel[1, 1] == pytest.approx(corner, rel=1e-2)
 
 
 def test_negative_radii_are_refused():
     with pytest.raises(ValueError, match="not -1"):
-        blur.disc_kernel(-1)
+        blur.disk_kernel(-1)
 
 
 def test_fcsb_once_is_the_seven_by_seven_gaussian_with_reflection():
@@ -92,16 +92,16 @@ def test_fcsb_blurs_at_least_once():
         blur.fcsb(random_photo(0), 0)
 
 
-def test_disc_blur_is_convolution_with_the_disc_and_reflection():
+def test_disk_blur_is_convolution_with_the_disk_and_reflection():
     image = random_photo(2).astype(np.float32)
-    expected = ndimage.convolve(image.astype(np.float64), blur.disc_kernel(3.3)[..., None], mode="reflect")
-    np.testing.assert_allclose(blur.disc_blur(image, 3.3), expected, atol=1e-3)
+    expected = ndimage.convolve(image.astype(np.float64), blur.disk_kernel(3.3)[..., None], mode="reflect")
+    np.testing.assert_allclose(blur.disk_blur(image, 3.3), expected, atol=1e-3)
 
 
-def test_disc_blur_reaches_further_than_a_tiny_image():
+def test_disk_blur_reaches_further_than_a_tiny_image():
     image = random_photo(3, height=3, width=4).astype(np.float32)
-    expected = ndimage.convolve(image.astype(np.float64), blur.disc_kernel(7.0)[..., None], mode="reflect")
-    np.testing.assert_allclose(blur.disc_blur(image, 7.0), expected, atol=1e-3)
+    expected = ndimage.convolve(image.astype(np.float64), blur.disk_kernel(7.0)[..., None], mode="reflect")
+    np.testing.assert_allclose(blur.disk_blur(image, 7.0), expected, atol=1e-3)
 
 
 def test_blurs_keep_constants():
@@ -109,16 +109,17 @@ def test_blurs_keep_constants():
     rng = np.random.default_rng(4)
     radius_map = blur.random_radius_map(rng, (30, 33), 0.0, 8.0)
     assert (blur.fcsb(flat, 5) == flat).all()
-    assert (blur.varying_disc_blur(flat, radius_map) == flat).all()
-    np.testing.assert_allclose(blur.disc_blur(flat.astype(np.float32), 5.5), flat, atol=1e-3)
+    assert (blur.varying_blur(flat, radius_map, blur.disk_kernel) == flat).all()
+    np.testing.assert_allclose(blur.disk_blur(flat.astype(np.float32), 5.5), flat, atol=1e-3)
     for _ in range(8):
         assert (blur.random_blur(flat, rng, low=1.0, high=6.0) == flat).all()
 
 
 def test_varying_blur_of_a_constant_map_is_the_fixed_blur():
     photo = random_photo(5)
-    fixed = np.rint(blur.disc_blur(photo.astype(np.float32), 3.25))
-    np.testing.assert_array_equal(blur.varying_disc_blur(photo, np.full((40, 56), 3.25, np.float32)), fixed)
+    fixed = np.rint(blur.disk_blur(photo.astype(np.float32), 3.25))
+    varying = blur.varying_blur(photo, np.full((40, 56), 3.25, np.float32), blur.disk_kernel)
+    np.testing.assert_array_equal(varying, fixed)
 
 
 def test_varying_blur_spreads_a_point_by_the_radius_where_it_lies():
@@ -126,9 +127,9 @@ def test_varying_blur_spreads_a_point_by_the_radius_where_it_lies():
     photo = np.zeros((41, 82, 3), np.uint8)
     photo[20, [20, 61]] = 255
     radius_map = np.repeat(np.float32([[2.0, 5.0]]), 41, axis=0).repeat(41, axis=1)
-    blurred = blur.varying_disc_blur(photo, radius_map)[..., 0]
-    assert blurred[20, 20] == round(255 * blur.disc_kernel(2.0)[2, 2])
-    assert blurred[20, 61] == round(255 * blur.disc_kernel(5.0)[5, 5])
+    blurred = blur.varying_blur(photo, radius_map, blur.disk_kernel)[..., 0]
+    assert blurred[20, 20] == round(255 * blur.disk_kernel(2.0)[2, 2])
+    assert blurred[20, 61] == round(255 * blur.disk_kernel(5.0)[5, 5])
     assert blurred[20, 20 + 4] == 0
     assert blurred[20, 61 - 4] > 0
 
@@ -139,7 +140,7 @@ def test_varying_blur_has_the_variance_of_the_radius_between_two_rungs():
     photo[:, 20:] = 250
     radius_map = np.full((41, 41), 4.4, np.float32)
     radius_map[0, :2] = 4.0, 4.7  # the ladder's two rungs
-    spread = np.diff(blur.varying_disc_blur(photo, radius_map)[20, :, 0].astype(np.float64) / 250)
+    spread = np.diff(blur.varying_blur(photo, radius_map, blur.disk_kernel)[20, :, 0].astype(np.float64) / 250)
     from_edge = np.arange(40) - 19
     assert (spread * from_edge**2).sum() == pytest.approx(4.4**2 / 4 + 1 / 12, rel=0.02)
 

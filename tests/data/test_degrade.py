@@ -1,4 +1,4 @@
-"""What is done to photos after their blur: at random, by the generator it is given alone, and to all alike."""
+"""What is done to photos after their blur depends on the random generator alone."""
 
 import numpy as np
 
@@ -35,7 +35,7 @@ def test_some_photos_stay_as_they_are_and_some_get_grain():
 
 
 def test_as_many_random_numbers_are_used_for_every_photo_that_is_not_noisy():
-    """So that a row's later draws depend on no photo."""
+    """So that what an example draws later does not depend on the photo."""
     used = set()
     for photo in (photos(), photos()[:32]):
         rng = np.random.default_rng(5)  # which adds no grain

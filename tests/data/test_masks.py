@@ -1,4 +1,4 @@
-"""Masks for pasting: their areas are spread, their edges hard or soft, their shapes many."""
+"""Masks for pasting: small and large, with hard and soft edges, and smooth fields to lay them out."""
 
 import numpy as np
 import pytest

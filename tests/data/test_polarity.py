@@ -15,7 +15,7 @@ def half_sharp(seed=0):
     return photo, mask
 
 
-def test_the_sharper_part_is_told():
+def test_a_mask_agrees_with_its_photo_where_it_marks_the_sharper_part():
     photo, mask = half_sharp()
     assert focus_is_sharper(photo, mask) is True
     assert focus_is_sharper(photo, 255 - mask) is False
@@ -35,8 +35,8 @@ def test_a_photo_of_one_pixel_abstains():
     [(10, 0, None), (2, 1, None), (6, 4, "do not fit the photos"), (1, 2, "inverted"), (0, 10, "only 0 of 10 photos")],
 )
 def test_two_photos_in_three_must_agree(right, wrong, fault):
-    found = polarity_fault([True] * right + [False] * wrong + [None] * 5)
-    assert found is None if fault is None else fault in found
+    text = polarity_fault([True] * right + [False] * wrong + [None] * 5)
+    assert text is None if fault is None else fault in text
 
 
 def test_masks_that_say_nothing_are_at_fault():

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from sgdbd_jax.data import scenes
-from sgdbd_jax.data.blur import disc_kernel
+from sgdbd_jax.data.blur import disk_kernel
 from sgdbd_jax.data.scenes import Layers, Lens, SceneConfig, make_scenes, render_scene
 from sgdbd_jax.errors import UserError
 
@@ -128,7 +128,7 @@ def test_pixels_well_inside_the_mask_are_those_of_the_all_in_focus_photo():
     compared = 0
     for seed in range(20):
         sharp, part = render_scene(seed, CONFIG, "all").image, render_scene(seed, CONFIG, "part")
-        # Far enough that the widest disc of a nearer leaf, and the sensor, do not reach in.
+        # Far enough that the widest disk of a nearer leaf, and the sensor, do not reach in.
         inside = ndimage.binary_erosion(part.mask == 255, np.ones((3, 3)), iterations=9)
         assert np.abs(sharp[inside].astype(int) - part.image[inside]).max(initial=0) <= 1
         assert (sharp != part.image).any()
@@ -147,11 +147,11 @@ def test_every_plain_leaf_shows_its_focus():
     assert least_detail("all") > 3 * least_detail("none")
 
 
-def test_a_blurred_edge_is_the_disc_seen_from_its_side():
+def test_a_blurred_edge_is_the_disk_seen_from_its_side():
     """White in front on the left, black behind on the right; the front is 4 pixels out of focus."""
     scene = scenes.photograph(two_layers(1.0, 0.0), Lens(focus=1.0, aperture=4.0), SceneConfig(size=32))
-    # Column c sees the part of the disc that reaches left of the edge, between columns 15 and 16.
-    profile = disc_kernel(4.0).sum(axis=0)
+    # Column c sees the part of the disk that reaches left of the edge, between columns 15 and 16.
+    profile = disk_kernel(4.0).sum(axis=0)
     expected = [255 * profile[np.arange(-4, 5) + column < 16].sum() for column in range(32)]
     # The sensor's Gaussian is far narrower than the edge.
     np.testing.assert_allclose(scene.image[16, :, 0], expected, atol=4)

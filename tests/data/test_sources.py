@@ -1,10 +1,7 @@
-"""Folders of photos and masks to arrays: order, pairing, and what is said of files that do not fit."""
+"""Folders of photos and masks to arrays: their order, what stays in memory, and files that do not fit."""
 
-import csv
-import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +9,9 @@ import pytest
 from PIL import Image
 
 from sgdbd_jax.data import sources
-from sgdbd_jax.data.photos import load_mask, resize_photo
-from sgdbd_jax.data.sources import load_folder, load_pairs, pair_files, read_all
+from sgdbd_jax.data.resizing import resize_photo
+from sgdbd_jax.data.sources import load_folder, load_pairs
 from sgdbd_jax.errors import UserError
-
-SHARED_DATA = os.environ.get("SGDBD_SHARED_DATA")
 
 
 def write(path, seed, size=(6, 8)):
@@ -98,10 +93,11 @@ def decoded(monkeypatch):
 
 
 @pytest.mark.parametrize(("keep", "kept"), [(0, 0), (143, 0), (144, 1), (300, 2), (432, 3)])
-def test_photos_beyond_the_memory_allowed_are_decoded_again_at_each_draw(folders, decoded, keep, kept):
+def test_photos_beyond_the_memory_allowed_are_decoded_again_at_each_draw(folders, decoded, monkeypatch, keep, kept):
     """Three photos of 6 x 8 x 3 bytes."""
     whole = load_folder(folders[0], size=None)
-    photos = load_folder(folders[0], size=None, keep=keep)
+    monkeypatch.setattr(sources, "KEEP", keep)
+    photos = load_folder(folders[0], size=None)
     del decoded[:]
     for _ in range(2):
         for drawn, expected in zip(photos.images, whole.images, strict=True):
@@ -111,19 +107,21 @@ def test_photos_beyond_the_memory_allowed_are_decoded_again_at_each_draw(folders
     assert len(decoded) == 2 * (3 - kept)  # shapes are known without decoding
 
 
-def test_which_photos_a_set_has_does_not_depend_on_the_memory_allowed(tmp_path):
+def test_which_photos_a_set_has_does_not_depend_on_the_memory_allowed(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "KEEP", 0)
     pixels = {name: write(tmp_path / f"{name}.png", seed) for seed, name in enumerate("acd")}
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])
     with pytest.warns(UserWarning, match=r"left out: .*b\.png"):
-        photos = load_folder(tmp_path, size=4, keep=0)
+        photos = load_folder(tmp_path, size=4)
     assert (photos.names, photos.skipped) == (("a.png", "c.png", "d.png"), ("b.png",))
     np.testing.assert_array_equal(photos.images[-1], resize_photo(pixels["d"], (4, 4)))
 
 
-def test_pairs_beyond_the_memory_allowed_are_decoded_again(folders, decoded):
+def test_pairs_beyond_the_memory_allowed_are_decoded_again(folders, decoded, monkeypatch):
     """Squashed to 4 x 4: 48 bytes a photo, 16 a mask. With one pair kept, four files are left."""
     whole = load_pairs(*folders, white="blurred", size=4)
-    pairs = load_pairs(*folders, white="blurred", size=4, keep=48)
+    monkeypatch.setattr(sources, "KEEP", 48)
+    pairs = load_pairs(*folders, white="blurred", size=4)
     del decoded[:]
     for drawn, expected in ((pairs.images, whole.images), (pairs.masks, whole.masks)):
         np.testing.assert_array_equal(drawn[:], expected[:])
@@ -131,8 +129,9 @@ def test_pairs_beyond_the_memory_allowed_are_decoded_again(folders, decoded):
     assert decoded == 2 * ["b.JPG", "c.png"] + 2 * ["b.png", "c.png"]
 
 
-def test_a_photo_that_changes_or_goes_while_it_is_in_use_is_refused_by_its_name(folders):
-    photos = load_folder(folders[0], size=None, keep=0)
+def test_a_photo_that_changes_or_goes_while_it_is_in_use_is_refused_by_its_name(folders, monkeypatch):
+    monkeypatch.setattr(sources, "KEEP", 0)
+    photos = load_folder(folders[0], size=None)
     write(folders[0] / "a.png", 0, (8, 6))
     with pytest.raises(UserError, match=r"a\.png: was changed while it is in use"):
         photos.images[0]
@@ -168,9 +167,9 @@ def test_names_choose_photos_with_or_without_extension(folders, names):
     assert load_pairs(*folders, white="focused", size=4, names=names).names == ("a.png", "c.png")
 
 
-def test_a_name_without_a_photo_is_refused_even_if_unpaired_is_allowed(folders):
+def test_a_name_without_a_photo_is_refused(folders):
     with pytest.raises(UserError, match="no photo for 2 of the names asked for: y, z"):
-        load_pairs(*folders, white="focused", size=4, names=["a", "z", "y"], allow_unpaired=True)
+        load_pairs(*folders, white="focused", size=4, names=["a", "z", "y"])
 
 
 def test_files_without_a_partner_are_named_and_counted(folders):
@@ -178,10 +177,6 @@ def test_files_without_a_partner_are_named_and_counted(folders):
     write(folders[1] / "y.png", 0)
     with pytest.raises(UserError, match=r"1 photos without a mask: b.JPG; 2 masks without a photo: x.png, y.png"):
         load_pairs(*folders, white="focused", size=4)
-    with pytest.warns(UserWarning, match="left out 1 photos without a mask: b.JPG; 2 masks without"):
-        pairs = load_pairs(*folders, white="focused", size=4, allow_unpaired=True)
-    assert pairs.names == ("a.png", "c.png") and pairs.skipped == ("b.JPG", "x.png", "y.png")
-    assert len(pairs.images) == len(pairs.masks) == 2
 
 
 def test_size_mismatches_and_damage_are_named_even_when_squashed(folders):
@@ -190,16 +185,6 @@ def test_size_mismatches_and_damage_are_named_even_when_squashed(folders):
     expected = r"2 pairs that cannot be used: .*a.png is 8x6 pixels, its mask 7x6.*c.png: empty file"
     with pytest.raises(UserError, match=expected):
         load_pairs(*folders, white="focused", size=4)
-    with pytest.warns(UserWarning, match=expected):
-        pairs = load_pairs(*folders, white="focused", size=4, allow_unpaired=True)
-    assert pairs.names == ("b.JPG",) and pairs.skipped == ("a.png", "c.png")
-
-
-def test_no_pair_at_all_is_refused_though_unpaired_is_allowed(folders):
-    for path in list(folders[1].iterdir()):
-        path.rename(path.with_name(f"other_{path.name}"))
-    with pytest.warns(UserWarning), pytest.raises(UserError, match="no photo with a usable mask"):
-        load_pairs(*folders, white="focused", size=4, allow_unpaired=True)
 
 
 def test_two_files_of_one_name_are_refused(folders):
@@ -208,50 +193,7 @@ def test_two_files_of_one_name_are_refused(folders):
         load_pairs(*folders, white="focused", size=4)
 
 
-def test_long_lists_are_cut(tmp_path):
-    paths = [Path(f"{number:02d}.png") for number in range(20)]
-    with pytest.raises(UserError, match="names asked for: 20, 21, 22, 23, 24, 25 and 4 more"):
-        pair_files(paths, paths, names=[str(number) for number in range(20, 30)])
-
-
-def test_a_caller_that_stops_early_does_not_wait_for_the_rest():
-    started = []
-
-    def read(item):
-        started.append(item)
-        if item:
-            gate.wait(0.01)
-
-    gate = threading.Event()
-    results = read_all(read, list(range(1000)), workers=2)
-    next(results)
-    results.close()
-    assert len(started) < 500
-
-
 def test_folders_are_read_without_loading_tfds():
-    code = "import sys, sgdbd_jax.data.sources; sys.exit('tensorflow_datasets' in sys.modules or 'jax' in sys.modules)"
+    imported = "import sys, sgdbd_jax.data.sources, sgdbd_jax.data.tfds_source"
+    code = f"{imported}; sys.exit('tensorflow_datasets' in sys.modules or 'jax' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
-
-
-def mode_of(path):
-    with Image.open(path) as image:
-        return image.mode
-
-
-@pytest.mark.skipif(not SHARED_DATA, reason="SGDBD_SHARED_DATA does not name the folder of the CUHK photos")
-def test_cuhk_on_disk_pairs_and_its_colour_masks_decode():
-    cuhk = Path(SHARED_DATA) / "cuhk"
-    with (cuhk / "split.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 704
-    listed = {row["image"] for row in rows if row["split"] != "test"}
-    pairs, unpaired = pair_files(sorted((cuhk / "image").iterdir()), sorted((cuhk / "gt").iterdir()))
-    assert {image.name for image, _ in pairs} == listed and not any(unpaired.values())
-    colour = [mask for _, mask in pairs if mode_of(mask) == "RGBA"]
-    assert colour
-    for path in colour[:3]:
-        mask = load_mask(path, white="blurred")
-        red = np.asarray(Image.open(path))[..., 0]
-        np.testing.assert_array_equal(mask, 255 - red)  # white in the file is blurred
-        assert set(np.unique(mask)) == {0, 255}

@@ -1,11 +1,12 @@
-"""Work ahead of whoever wants it: in order, bounded, and ended when it is given up."""
+"""Work is done ahead, in order, within bounds; and it ends when its results are no longer wanted."""
 
 import itertools
 import threading
 
 import pytest
 
-from sgdbd_jax.data.threads import work_ahead
+from sgdbd_jax.data.threads import read_all, work_ahead
+from sgdbd_jax.errors import UserError
 
 
 def test_results_come_in_the_order_of_the_items():
@@ -46,3 +47,30 @@ def test_what_goes_wrong_is_raised_at_its_item_and_ends_the_threads():
     with pytest.raises(ZeroDivisionError):
         next(results)
     assert threading.active_count() == before
+
+
+def test_what_cannot_be_read_stands_in_its_own_place():
+    def read(item):
+        if item == 1:
+            raise UserError("item 1 is damaged")
+        return 10 * item
+
+    counts = []
+    first, refusal, last = read_all(read, [0, 1, 2], progress=lambda *count: counts.append(count))
+    assert (first, last) == (0, 20) and isinstance(refusal, UserError)
+    assert counts == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_caller_that_stops_early_does_not_wait_for_the_rest():
+    started = []
+
+    def read(item):
+        started.append(item)
+        if item:
+            gate.wait(0.01)
+
+    gate = threading.Event()
+    results = work_ahead(read, range(1000), workers=2)
+    next(results)
+    results.close()
+    assert len(started) < 500

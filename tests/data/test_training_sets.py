@@ -1,14 +1,12 @@
 """What a config trains and validates on; and that no unsupervised run gets to see a mask."""
 
-import functools
-
 import numpy as np
 import pytest
 from PIL import Image
 
-from sgdbd_jax.data import training_sets
+from sgdbd_jax.data import sources, training_sets
 from sgdbd_jax.data.batches import ExampleMakers, TrainingSets, make_batch
-from sgdbd_jax.data.sources import PhotoSet, load_folder
+from sgdbd_jax.data.sources import PhotoSet
 from sgdbd_jax.data.training_sets import Photos, fingerprints, load_photos
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import replace
@@ -156,7 +154,7 @@ def test_draws_do_not_depend_on_how_many_photos_memory_holds(folders, tmp_path, 
         return fingerprints(photos), batches
 
     expected, whole = drawn()
-    monkeypatch.setattr(training_sets, "load_folder", functools.partial(load_folder, keep=3000))
+    monkeypatch.setattr(sources, "KEEP", 3000)
     found, batches = drawn()
     assert found == expected
     for one, other in zip(batches, whole, strict=True):

@@ -11,8 +11,8 @@ PHOTO = RNG.integers(0, 256, (40, 50, 3), np.uint8)
 
 
 @pytest.fixture
-def disc():
-    """A reddish disc on a greenish ground, both grainy: `[60, 90, 3]` uint8, and where the disc is."""
+def disk():
+    """A reddish disk on a greenish ground, both grainy: `[60, 90, 3]` uint8, and where the disk is."""
     rows, columns = np.mgrid[:60, :90]
     inside = (rows - 30) ** 2 + (columns - 50) ** 2 < 20**2
     photo = np.where(inside[..., None], (180, 60, 40), (60, 140, 80)) + RNG.integers(-15, 16, (60, 90, 3))
@@ -49,24 +49,24 @@ def test_in_a_flat_photo_it_is_two_means():
     assert filtered.sum() == pytest.approx(1)
 
 
-def test_a_segmentation_finds_the_disc_from_a_few_sure_pixels(disc):
-    photo, inside = disc
+def test_a_segmentation_finds_the_disk_from_a_few_sure_pixels(disk):
+    photo, inside = disk
     guess, sure = np.zeros_like(inside), np.zeros_like(inside)
-    guess[25:35, 45:55] = sure[25:35, 45:55] = True  # in the disc's middle
+    guess[25:35, 45:55] = sure[25:35, 45:55] = True  # in the disk's middle
     sure[:, :10] = True  # and at the left border
     assert (segment(photo, guess, sure=sure, iterations=3) != inside).mean() < 0.01
 
 
-def test_what_is_sure_stays_whatever_its_colour(disc):
-    photo, inside = disc
+def test_what_is_sure_stays_whatever_its_colour(disk):
+    photo, inside = disk
     wrong = np.zeros_like(inside)
-    wrong[28:33, 48:53] = True  # on the disc, and said to be outside
+    wrong[28:33, 48:53] = True  # on the disk, and said to be outside
     cut = segment(photo, inside & ~wrong, sure=wrong | (inside & ~wrong), iterations=3)
     assert not cut[wrong].any() and cut[inside & ~wrong].all()
 
 
-def test_a_segmentation_is_the_same_each_time(disc):
-    photo, inside = disc
+def test_a_segmentation_is_the_same_each_time(disk):
+    photo, inside = disk
     guess = inside ^ (RNG.random(inside.shape) < 0.2)
     sure = RNG.random(inside.shape) < 0.05
     first, second = (segment(photo, guess, sure=sure, iterations=2) for _ in range(2))
@@ -74,16 +74,16 @@ def test_a_segmentation_is_the_same_each_time(disc):
 
 
 @pytest.mark.parametrize("sure_inside", (0, 4))
-def test_without_two_sides_to_learn_from_the_guess_stays(disc, sure_inside):
-    photo, guess = disc
+def test_without_two_sides_to_learn_from_the_guess_stays(disk, sure_inside):
+    photo, guess = disk
     sure = ~guess
     sure[30, 50 : 50 + sure_inside] = True
     np.testing.assert_array_equal(segment(photo, guess, sure=sure, iterations=1), guess)
 
 
-def test_a_refinement_carries_a_decision_over_what_has_the_same_colours(disc):
-    """The network is sure of the disc's rim alone, where there is an edge, as of a plain thing in focus."""
-    photo, inside = disc
+def test_a_refinement_carries_a_decision_over_what_has_the_same_colours(disk):
+    """The network is sure of the disk's rim alone, where there is an edge, as of a plain thing in focus."""
+    photo, inside = disk
     rows, columns = np.mgrid[:60, :90]
     rim = inside & (np.hypot(rows - 30, columns - 50) > 14)
     level = np.where(rim, 0.97, np.where(inside, 0.45, 0.05))
@@ -121,8 +121,8 @@ def test_small_and_thin_photos_are_refined(shape):
     assert refined.shape == shape and refined.min() >= 0 and refined.max() <= 1
 
 
-def test_a_large_photo_is_cut_at_the_side_that_was_asked_for(disc, monkeypatch):
-    photo, inside = disc
+def test_a_large_photo_is_cut_at_the_side_that_was_asked_for(disk, monkeypatch):
+    photo, inside = disk
     seen = []
     monkeypatch.setattr(
         "sgdbd_jax.detection.refine.segment", lambda photo, guess, **_: seen.append(photo.shape) or guess

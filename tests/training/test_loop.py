@@ -190,7 +190,7 @@ def test_warnings_of_the_watchdog_reach_whoever_watches_once(tmp_path):
 def test_a_batch_that_cannot_be_made_ends_the_stage_with_its_error(tmp_path):
     toy = Toy(tmp_path)
 
-    def row(rng, draw):
+    def example(rng, draw):
         raise UserError("photo.jpg: gone")
 
     stage = Stage("toy", example, stream=99, steps=4, batch=2, makes_masks=False)
