@@ -34,6 +34,7 @@ class FileImages(Sequence[np.ndarray]):
             keep: bytes of decoded images that may stay in memory.
         """
         self.shapes: list[tuple[int, ...]] = []
+        self.bytes: list[int] = []  # of each file
         self._paths: list[Path] = []
         self._kept: list[np.ndarray] = []
         self._read, self._room = read, keep
@@ -42,6 +43,7 @@ class FileImages(Sequence[np.ndarray]):
         """Adds a file, and the image that it was decoded to."""
         self._paths.append(path)
         self.shapes.append(image.shape)
+        self.bytes.append(path.stat().st_size)
         self._room -= image.nbytes
         if self._room >= 0:
             self._kept.append(image)
@@ -88,6 +90,12 @@ class PhotoSet:
         if isinstance(self.images, FileImages):
             return self.images.shapes
         return [image.shape for image in self.images]
+
+    @property
+    def identities(self) -> list[tuple[Any, ...]]:
+        """What tells each photo from others: its name and shape; and the bytes of its file, and of its mask's."""
+        files = [images.bytes for images in (self.images, self.masks) if isinstance(images, FileImages)]
+        return list(zip(self.names, self.shapes, *files, strict=True))
 
 
 def load_folder(

@@ -86,9 +86,7 @@ def fingerprints(photos: Photos) -> dict[str, str]:
     prints = {}
     for name, photo_set in sets.items():
         if photo_set is not None:
-            digest = hashlib.sha256(
-                repr(list(zip(photo_set.names, photo_set.shapes, strict=True))).encode()
-            ).hexdigest()[:12]
+            digest = hashlib.sha256(repr(photo_set.identities).encode()).hexdigest()[:12]
             prints[f"photos of {name}"] = f"{len(photo_set.names)} ({digest})"
     return prints
 

@@ -35,7 +35,7 @@ def shipped(name: str = GENERATOR) -> Path:
 
 def _folder() -> Path:
     """Beside the package in a clone and an editable installation, else where an installation put data."""
-    clone = Path(__file__).parents[1] / "weights"
+    clone = Path(__file__).parents[2] / "weights"
     if (clone / "manifest.json").is_file():
         return clone
     place = "share/sgdbd_jax/weights"

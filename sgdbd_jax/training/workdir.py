@@ -31,8 +31,8 @@ def claim_workdir(workdir: Path, config: Config, inputs: Mapping[str, str] | Non
     path = workdir / "config.json"
     now = json.loads(json.dumps({"made_by": PROGRAM, "config": flatten(config), "inputs": dict(inputs or {})}))
     done = (workdir / "classifier.safetensors").exists() or any((workdir / "checkpoints").glob("*/[0-9]*"))
-    if done and path.exists():  # a start that was refused, or failed, before it had anything to keep binds nothing
-        before = read_config(workdir)
+    before = read_config(workdir) if path.exists() else None
+    if done and before is not None:  # a start that was refused, or failed, before it had anything to keep binds nothing
         if before["made_by"] != PROGRAM:
             raise UserError(
                 f"{workdir}: holds a run of {before['made_by']}, this is {PROGRAM}; finish it with that version, or"

@@ -130,6 +130,14 @@ def test_fingerprints_tell_sets_by_names_and_sizes_and_skip_made_photos(folders)
     assert all(one[name] != other[name] for name in one)
 
 
+def test_another_photo_of_the_same_name_and_size_has_another_fingerprint(folders, tmp_path):
+    one = fingerprints(load_photos(folders()))
+    Image.new("RGB", (SIZE, SIZE), "red").save(tmp_path / "source" / "b.png")  # a file of fewer bytes
+    other = fingerprints(load_photos(folders()))
+    assert one["photos of source"] != other["photos of source"]
+    assert one["photos of clear"] == other["photos of clear"]
+
+
 def test_fingerprints_do_not_change_between_versions():
     """A digest of the list [('a.png', (2, 3, 3)), ('b.png', (4, 5, 3))]: work folders hold it."""
     images = [np.zeros(shape, np.uint8) for shape in ((2, 3, 3), (4, 5, 3))]

@@ -8,11 +8,14 @@ import pytest
 from PIL import Image
 from tiny_generators import constant_variables, save_generator
 
-from experiments import results, train
+from experiments import results
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.evaluation import kept as scoring
-from sgdbd_jax.fields import flatten
-from sgdbd_jax.training.run import digests
+from sgdbd_jax.fields import replace
+from sgdbd_jax.presets import SELF_TRAINED
+from sgdbd_jax.training.start import digests
+from sgdbd_jax.training.trials import Trials
+from sgdbd_jax.training.workdir import claim_workdir
 
 # In focus of each truth: 24 columns of 32, made 320, and 4 of the ramp between that the enlarging leaves above 0.1.
 SHARE = (240 + 4) / 320
@@ -45,18 +48,28 @@ def scored(tmp_path, monkeypatch):
 
 @pytest.fixture
 def trained(monkeypatch):
-    """The arguments of every training, of which each is over at once and leaves its files."""
+    """The config and folder of every training, of which each is over at once and leaves its files."""
     calls = []
 
-    def fake(argv):
-        calls.append(argv)
-        options, config = train.parse(argv)
-        save_generator(options.workdir / "generator.safetensors", constant_variables(0.5))
-        (options.workdir / "config.json").write_text(json.dumps(flatten(config) | digests(config)))
+    def fake(config, workdir):
+        calls.append((config, workdir))
+        save_generator(workdir / "generator.safetensors", constant_variables(0.5))
+        claim_workdir(workdir, config, digests(config))
         return 0
 
-    monkeypatch.setattr(train, "main", fake)
+    monkeypatch.setattr(results, "run_training", fake)
     return calls
+
+
+def change(workdir, **fields):
+    """Rewrites some fields of a run's config.json, by their dotted names with `__` for a dot."""
+    path = workdir / "config.json"
+    stored = json.loads(path.read_text())
+    stored["config"] |= {name.replace("__", "."): value for name, value in fields.items()}
+    path.write_text(json.dumps(stored))
+
+
+needs_no_config = pytest.mark.filterwarnings("ignore:.*holds no config.json")  # of a weight file alone
 
 
 def by_key(result):
@@ -76,9 +89,10 @@ def test_the_shipped_weights_and_the_constant_masks_are_scored_at_both_sizes(sco
     assert (result["protocol"], result["images"]) == ("paper", 3)
     out, err = capsys.readouterr()
     assert "| the shipped weights | 320x320 | " in out and "| a mask of zeros | |" in out
-    assert f"not trained: {', '.join(results.ROWS)}; --train {','.join(results.ROWS)}\n" in err
+    assert f"not trained: {', '.join(results.TRIALS)}; --train {','.join(results.TRIALS)}\n" in err
 
 
+@needs_no_config
 def test_runs_of_several_seeds_are_a_mean_and_a_spread(scored, tmp_path, capsys):
     """Of 0.369 and 0.631: 0.5, and 0.185 by n - 1."""
     for seed, level in enumerate((0.75, 0.25)):
@@ -89,6 +103,7 @@ def test_runs_of_several_seeds_are_a_mean_and_a_spread(scored, tmp_path, capsys)
     assert ", seeds 0, 1 | own size | " in line and " / 0.500 ± 0.18" in line
 
 
+@needs_no_config
 def test_a_table_that_is_stopped_keeps_what_was_scored(scored, tmp_path, monkeypatch):
     save_generator(tmp_path / "runs" / "warm" / "0" / "generator.safetensors", constant_variables(0.25))
     measure, labels = scoring.measure, []
@@ -107,6 +122,7 @@ def test_a_table_that_is_stopped_keeps_what_was_scored(scored, tmp_path, monkeyp
     assert scored() == first and len(labels) == 3
 
 
+@needs_no_config
 def test_folders_that_name_no_seed_are_passed_over(scored, tmp_path):
     for folder in ("10", "2", "0-old"):
         save_generator(tmp_path / "runs" / "warm" / folder / "generator.safetensors", constant_variables(0.25))
@@ -117,32 +133,37 @@ def test_what_is_asked_for_is_trained_unless_it_is_there(scored, trained, tmp_pa
     arguments = ("--train", "warm,supervised", "--seeds", "0,3", "--source", "photos", "--clear", "sharp")
     scored(*arguments)
     assert len(trained) == 4
-    warm, supervised = trained[1], trained[2]
-    assert warm[:4] == ["--preset", "robust", "--seed", "3"] and warm[-2:] == ["--taught_steps", "0"]
-    assert "--masks" not in warm and supervised[supervised.index("--masks") + 1] == str(tmp_path / "masks")
-    assert warm[warm.index("--source") + 1] == "photos"
+    (warm, workdir), (supervised, _) = trained[1], trained[2]
+    assert workdir == tmp_path / "runs" / "warm" / "3"
+    photos = {"source": "photos", "clear": "sharp"}
+    assert warm == replace(SELF_TRAINED, {"seed": 3, "taught_steps": 0, **photos})
+    assert supervised.sets.masks == str(tmp_path / "masks") and supervised.sets.masks_white == "focused"
     scored(*arguments)
     assert len(trained) == 4
 
 
-def test_a_row_that_was_trained_by_another_recipe_is_refused(scored, trained, tmp_path):
+def test_a_trial_that_was_trained_by_another_recipe_is_refused(scored, trained, tmp_path):
     arguments = ("--train", "warm", "--source", "photos", "--clear", "sharp")
     scored(*arguments)
-    path = tmp_path / "runs" / "warm" / "0" / "config.json"
-    before = json.loads(path.read_text())
-    path.write_text(json.dumps(before | {"source": "moved"}))  # a place tells nothing
+    workdir = tmp_path / "runs" / "warm" / "0"
+    change(workdir, sets__source="moved")  # a place tells nothing
     scored(*arguments)
-    path.write_text(json.dumps(before | {"warm_steps": 7}))
-    with pytest.raises(UserError, match=r"another training than this row's \(warm_steps 7, not 800\)"):
+    change(workdir, pastes__warm_steps=7)
+    with pytest.raises(UserError, match=r"another training than this trial's \(pastes\.warm_steps 7, not 800\)"):
         scored(*arguments)
+    path = workdir / "config.json"
     path.unlink()  # nothing to compare
-    scored(*arguments)
+    with pytest.warns(UserWarning, match="nothing tells whether it is this trial's"):
+        scored(*arguments)
     path.write_text("{")
-    with pytest.raises(UserError, match=r"config\.json: not the config of a training of today"):
+    with pytest.raises(UserError, match=r"config\.json: not a readable config"):
+        scored(*arguments)
+    path.write_text('{"warm_steps": 800}')
+    with pytest.raises(UserError, match=r"holds a training of a version of sgdbd_jax before 0\.2; move it away"):
         scored(*arguments)
 
 
-def test_a_row_that_started_from_another_generator_than_today_is_refused(scored, trained, tmp_path, capsys):
+def test_a_trial_that_started_from_another_generator_than_today_is_refused(scored, trained, tmp_path, capsys):
     arguments = ("--train", "warm_game", "--source", "photos", "--clear", "sharp")
     scored(*arguments)
     path = tmp_path / "runs" / "warm_game" / "0" / "config.json"
@@ -154,54 +175,50 @@ def test_a_row_that_started_from_another_generator_than_today_is_refused(scored,
         UserError, match=r"warm_game/0: holds another training .*\(given generator \w{12}, not \w{12}\)"
     ):
         scored(*arguments)
-    path.write_text(json.dumps({name: value for name, value in known.items() if name != "given generator"}))
-    capsys.readouterr()
-    scored(*arguments)  # nothing to compare
-    assert f"{path.parent}: nothing tells from which generator it started\n" in capsys.readouterr().err
+    path.write_text(json.dumps(known | {"inputs": {}}))
+    with pytest.warns(UserWarning, match="warm_game/0: nothing tells from which generator it started"):
+        scored(*arguments)  # nothing to compare
     parent.unlink()  # nothing to compare
-    result = scored(code=0)
+    with pytest.warns(UserWarning):
+        result = scored(code=0)
     assert {row["row"] for row in result["rows"]} == {results.SHIPPED, "warm_game"}
 
 
-def test_a_run_that_is_not_the_rows_is_not_scored_as_it(scored, trained, tmp_path, capsys):
+def test_a_run_that_is_not_the_trials_is_not_scored_as_it(scored, trained, tmp_path, capsys):
     scored("--train", "warm,game", "--source", "photos", "--clear", "sharp")
-    path = tmp_path / "runs" / "game" / "0" / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"eta": 0.25}))
+    change(tmp_path / "runs" / "game" / "0", game__eta=0.25)
     assert {row["row"] for row in scored(code=1)["rows"]} == {results.SHIPPED, "warm"}
-    assert "holds another training than this row's (eta 0.25, not 0.5)" in capsys.readouterr().err
-    path = tmp_path / "runs" / "warm" / "0" / "config.json"
+    assert "holds another training than this trial's (game.eta 0.25, not 0.5)" in capsys.readouterr().err
     names = tmp_path / "names.txt"
     names.write_text("a.png\n")
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"names": str(names)}))
+    change(tmp_path / "runs" / "warm" / "0", sets__names=str(names))
     assert {row["row"] for row in scored("--names", str(names), code=1)["rows"]} == {results.SHIPPED}
     assert "names.txt, which are scored" in capsys.readouterr().err
 
 
-def test_a_row_that_starts_from_another_has_that_trained_first(scored, trained):
+def test_a_trial_that_starts_from_another_has_that_trained_first(scored, trained):
     scored("--train", "warm_game", "--seeds", "3", "--source", "photos", "--clear", "sharp")
-    first, second = trained
-    runs = Path(first[first.index("--workdir") + 1]).parents[2]
-    assert first[first.index("--workdir") + 1] == str(runs / "warm" / "3")
-    assert second[second.index("--generator_weights") + 1] == str(runs / "warm" / "3" / "generator.safetensors")
-    assert second[second.index("--warm_steps") + 1] == "0" and "--generator_weights" not in first
+    (first, workdir), (second, _) = trained
+    assert (workdir.parent.name, workdir.name) == ("warm", "3") and first.start.generator_weights == ""
+    assert second.start.generator_weights == str(workdir / "generator.safetensors")
+    assert second.pastes.warm_steps == 0
 
 
-@pytest.mark.parametrize("name", results.ROWS)
-def test_every_row_is_a_command_that_training_takes(name):
-    row = results.ROWS[name]
-    start = ["--warm_steps", "0", "--generator_weights", "c"] if row.after else []
-    _, config = train.parse(["--preset", "robust", "--source", "a", "--clear", "b", *start, *row.options.split()])
-    assert config.supervised == row.needs_masks  # no other row may see a mask
+@pytest.mark.parametrize("name", results.TRIALS)
+def test_every_trial_is_a_config_and_only_the_bound_may_see_masks(name):
+    masks = {"masks": "m", "masks_white": "focused"}
+    config = Trials(results.TRIALS, SELF_TRAINED, Path("runs"), {"source": "a", "clear": "b"}, masks).config(name, 0)
+    assert config.supervised == results.TRIALS[name].needs_masks == bool(config.sets.masks)
 
 
 def test_a_training_that_stops_ends_the_command(scored, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "main", lambda argv: 143)
+    monkeypatch.setattr(results, "run_training", lambda config, workdir: 143)
     assert scored("--train", "warm", "--source", "photos", "--clear", "sharp", code=143) is None
     assert not (tmp_path / "out" / "results.md").exists()
 
 
 def test_no_training_sees_what_is_scored(scored, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "main", lambda argv: pytest.fail("it trains"))
+    monkeypatch.setattr(results, "run_training", lambda config, workdir: pytest.fail("it trains"))
     (tmp_path / "names.txt").write_text("b.png\n")
     refusal = "source: [13] of its photos are to be scored, [ab] among them; choose others"
     for more in ((), ("--source_names", str(tmp_path / "names.txt"))):
@@ -210,12 +227,13 @@ def test_no_training_sees_what_is_scored(scored, tmp_path, monkeypatch):
 
 
 def test_photos_are_looked_at_before_hours_of_training(scored, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "main", lambda argv: pytest.fail("it trains"))
+    monkeypatch.setattr(results, "run_training", lambda config, workdir: pytest.fail("it trains"))
     (tmp_path / "masks" / "b.png").unlink()
     with pytest.raises(UserError, match="b"):
         scored("--train", "warm", "--source", "photos", "--clear", "sharp")
 
 
+@needs_no_config
 def test_a_damaged_run_costs_the_others_nothing(scored, tmp_path, capsys):
     path = save_generator(tmp_path / "runs" / "warm" / "0" / "generator.safetensors", constant_variables(0.5))
     path.write_bytes(path.read_bytes()[:100])
@@ -223,6 +241,6 @@ def test_a_damaged_run_costs_the_others_nothing(scored, tmp_path, capsys):
     assert f"error: {path}: not a readable safetensors file" in capsys.readouterr().err
 
 
-def test_a_row_that_there_is_not_is_refused(scored):
-    with pytest.raises(UserError, match="train: cold: no such row; there are game, game_control, "):
+def test_a_trial_that_there_is_not_is_refused(scored):
+    with pytest.raises(UserError, match="train: cold: no such trial; there are game, game_control, "):
         scored("--train", "cold")

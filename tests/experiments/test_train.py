@@ -62,7 +62,7 @@ def test_a_preset_is_where_fields_start_from():
     options, config = parsed("--preset", "paper", "--eta", "0.05", "--generator.width", "0.5")
     assert options.workdir == Path("runs/paper")
     changed = {name for name, value in flatten(config).items() if value != flatten(PAPER)[name]}
-    assert changed == {"eta", "generator.width"}
+    assert changed == {"game.eta", "generator.width"}
     assert parsed("--workdir", "w")[0].workdir == Path("w")
 
 
@@ -81,24 +81,33 @@ def test_a_preset_is_where_fields_start_from():
     ],
 )
 def test_values_take_the_type_of_their_field(argv, name, value):
-    found = flatten(parsed(*argv)[1])[name]
+    (found,) = (value for field, value in flatten(parsed(*argv)[1]).items() if field.endswith(name))
     assert (found, type(found)) == (value, type(value))
+
+
+def test_a_field_is_given_by_its_short_or_its_dotted_name():
+    for name in ("--learning_rate", "--optimiser.learning_rate", "--width"):
+        with pytest.raises(SystemExit):  # several fields end so
+            parsed(name, "0.5")
+    for name in ("--disc_optimiser.learning_rate", "--game.disc_optimiser.learning_rate"):
+        assert parsed(name, "0.5")[1].game.disc_optimiser.learning_rate == 0.5
+    assert parsed("--crop", "32")[1] == parsed("--crops.crop", "32")[1]
 
 
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["--steps", "2.5"], "steps: '2.5' is not of the kind that"),
-        (["--steps", "many"], "steps: 'many' is not of the kind"),
-        (["--steps", "True"], "steps: 'True' is not of the kind"),
-        (["--steps", "-1"], "steps: -1 must not be negative"),
-        (["--eta", "nan"], "eta: 'nan' is not of the kind"),
-        (["--eta", "1e999"], "eta: inf must be finite"),
-        (["--flip", "maybe"], "flip: 'maybe' is neither true nor false"),
-        (["--scale", "2"], "scale: '2' is not of the kind"),
-        (["--scale", "(1,)"], "scale: '(1,)' is not of the kind"),
-        (["--scale", "('a', 'b')"], "scale: \"('a', 'b')\" is not of the kind"),
-        (["--blur", "'ab'"], "blur: \"'ab'\" is not of the kind"),
+        (["--steps", "2.5"], "game.steps: '2.5' is not of the kind that"),
+        (["--steps", "many"], "game.steps: 'many' is not of the kind"),
+        (["--steps", "True"], "game.steps: 'True' is not of the kind"),
+        (["--steps", "-1"], "game.steps: -1 must not be negative"),
+        (["--eta", "nan"], "game.eta: 'nan' is not of the kind"),
+        (["--eta", "1e999"], "game.eta: inf must be finite"),
+        (["--flip", "maybe"], "crops.flip: 'maybe' is neither true nor false"),
+        (["--scale", "2"], "crops.scale: '2' is not of the kind"),
+        (["--scale", "(1,)"], "crops.scale: '(1,)' is not of the kind"),
+        (["--scale", "('a', 'b')"], "crops.scale: \"('a', 'b')\" is not of the kind"),
+        (["--blur_radii", "'ab'"], "blurring.blur_radii: \"'ab'\" is not of the kind"),
         (["--generator.input.mean", "(0.5, 0.5)"], "generator.input.mean: '(0.5, 0.5)' is not of the kind"),
         (["--generator.blocks", "(1, 2, 3, 4)"], "generator.blocks: '(1, 2, 3, 4)' is not of the kind"),
         (["--generator.blocks", "(((8, 3),),) * 4"], "generator.blocks: "),
@@ -110,9 +119,12 @@ def test_values_take_the_type_of_their_field(argv, name, value):
         ),
         (["--generator.skips", "('a', 'b', 'c', 3)"], "generator.skips: "),
         (["--discriminator.channels", "('a',)"], "discriminator.channels: \"('a',)\" is not of the kind"),
-        (["--discriminator.channels", "()", "--discriminator.strides", "()"], "discriminator: needs layers"),
-        (["--discriminators", "none"], "discriminators: 'none' is none of 'both', 'clear', 'blur'"),
-        (["--preset", "release", "--crop", "512"], "crop: 512 is larger than the photos (256)"),
+        (
+            ["--discriminator.channels", "()", "--discriminator.strides", "()"],
+            "discriminator.channels, strides: there must be some",
+        ),
+        (["--discriminators", "none"], "game.discriminators: 'none' is none of 'both', 'clear', 'blur'"),
+        (["--preset", "release", "--crop", "512"], "crops.crop: 512 is larger than the photos (256)"),
         (["--process_id", "1"], "coordinator, num_processes, process_id: give all three, or none"),
     ],
 )
@@ -131,9 +143,9 @@ def test_what_is_no_option_is_refused_as_argparse_does(argv, capsys):
 
 
 def test_a_source_is_a_folder_unless_the_data_are_said_to_be_others():
-    assert parsed()[1].data == "scenes"
-    assert parsed("--source", "photos")[1].data == "folders"
-    assert parsed("--source", "photos", "--data", "tfds:cuhk")[1].data == "tfds:cuhk"
+    assert parsed()[1].sets.data == "scenes"
+    assert parsed("--source", "photos")[1].sets.data == "folders"
+    assert parsed("--source", "photos", "--data", "tfds:cuhk")[1].sets.data == "tfds:cuhk"
 
 
 def python(*argv):
@@ -221,8 +233,8 @@ def test_a_game_from_given_weights_wants_a_vgg16_only_for_what_begins_there(refu
 
 
 def test_random_initialisation_comes_only_by_asking():
-    assert {name for name, preset in PRESETS.items() if preset.vgg16 == "random"} == {"release", "demo"}
-    assert parsed("--preset", "paper", "--vgg16", "random")[1].vgg16 == "random"
+    assert {name for name, preset in PRESETS.items() if preset.start.vgg16 == "random"} == {"release", "demo"}
+    assert parsed("--preset", "paper", "--vgg16", "random")[1].start.vgg16 == "random"
 
 
 def test_files_that_hold_no_vgg16_are_refused(refused, tmp_path):
@@ -282,7 +294,7 @@ def test_a_run_leaves_its_config_log_and_results_in_its_folder(demo):
         "samples.png",
         "learning_curve.png",
     }
-    assert json.loads((demo / "config.json").read_text())["generator.width"] == 0.05
+    assert json.loads((demo / "config.json").read_text())["config"]["generator.width"] == 0.05
     # The pretrained classifier is in its file; its checkpoints are gone.
     assert {path.name for path in (demo / "checkpoints").iterdir()} == {"warm", "game"}
 
@@ -294,7 +306,8 @@ def test_the_log_has_a_row_a_step_with_what_the_watchdog_sees(demo):
     ]
     game = [row for row in rows if row["stage"] == "game"]
     seen = {"coverage", "coverage_spread", "mask_entropy"}
-    seen |= {f"{disc}_{what}" for disc in ("disc_clear", "disc_blur") for what in ("accuracy", "loss", "grad_norm")}
+    seen |= {f"{disc}_{what}" for disc in ("disc_clear", "disc_blur") for what in ("accuracy", "grad_norm")}
+    seen |= {"d_loss_clear", "d_loss_blur", "g_loss"}
     assert all(seen <= row.keys() for row in game)
     assert [row["step"] for row in game if "validation_f_measure" in row] == [8, 16, 24]
     assert {row["stage"] for row in rows if "accuracy" in row} == {"classifier"}
@@ -362,7 +375,7 @@ def test_the_command_leaves_signals_as_they_were(copy):
 
 def test_a_folder_of_another_config_is_refused_with_the_fields(refused, copy):
     line = refused(copy, eta=0.25, batch=2, steps=99)
-    assert line.startswith(f"{copy}: holds a run of another config (batch was 4, is 2; eta was {DEMO.eta}, is 0.25)")
+    assert line.startswith(f"{copy}: holds a run of another config (game.batch was 4, is 2; game.eta was ")
     assert (copy / "generator.safetensors").exists()
 
 
@@ -468,7 +481,7 @@ def test_discriminators_that_the_vgg16_does_not_fit_are_refused_before_the_warm_
     refused, demo, tmp_path, monkeypatch
 ):
     tree, _ = load_weights(demo / "generator.safetensors")
-    monkeypatch.setattr("experiments.train._trunk", lambda config: (config, tree["params"]["trunk"]))
+    monkeypatch.setattr("sgdbd_jax.training.start.load_start", lambda config: (config, tree["params"]["trunk"]))
     channels = {"discriminator__init": "vgg16", "discriminator__channels": (7, 7), "discriminator__strides": (1, 2)}
     line = refused(tmp_path, bilateral_weight=0, warm_steps=2, discriminator__width=1.0, **channels)
     assert line.startswith("vgg16, which needs networks of its own widths: ") and "instead of (7,)" in line
@@ -484,7 +497,7 @@ def test_the_game_begins_with_what_the_discriminators_learned_and_at_step_0(comp
         seen[stage.name] = begun, jax.tree.map(np.array, ended)
         return ended
 
-    monkeypatch.setattr("sgdbd_jax.training.run.run_stage", spy)
+    monkeypatch.setattr("sgdbd_jax.training.recipe.run_stage", spy)
     assert main(arguments(tmp_path, warm_steps=0, disc_warm_steps=2, steps=1, bilateral_weight=0, ema_decay=0)) == 0
     (before, learned), (begun, _) = seen["discriminators"], seen["game"]
     assert (learned.step, begun.step) == (2, 0)
@@ -511,7 +524,7 @@ def test_supervised_training_needs_no_classifier_and_no_discriminators(compiled,
 def folders(tmp_path_factory):
     """Folders of photos, and masks for the validation ones."""
     root = tmp_path_factory.mktemp("photos")
-    for seed, name in enumerate(("source", "clear", "blurred", "validation")):
+    for seed, name in enumerate(("source", "clear", "blur", "validation")):
         write_photos(root / name, 6, size=2 * SIZE, seed=seed)
     (root / "masks").mkdir()
     mask = np.zeros((2 * SIZE, 2 * SIZE), np.uint8)
@@ -525,7 +538,7 @@ def folders(tmp_path_factory):
 def test_one_discriminator_learns_from_folders_without_the_bilateral_loss(compiled, folders, tmp_path):
     """Also: photos of their own sizes, crops smaller than they are, scores from the validation photos."""
     (folders / "source" / "broken.jpg").write_bytes(b"no photo")
-    given = {name: folders / name for name in ("source", "clear", "blurred")}
+    given = {name: folders / name for name in ("source", "clear", "blur")}
     given |= {"validation_images": folders / "validation", "validation_masks": folders / "masks"}
     changes = {"discriminators": "clear", "bilateral_weight": 0, "warm_steps": 0, "steps": 2, "photo_size": 0}
     with pytest.warns(UserWarning, match=r"broken\.jpg"):

@@ -16,7 +16,7 @@ from sgdbd_jax.detection.detector import Detector
 from sgdbd_jax.detection.refine import Refinement
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.evaluation.scoring import score_detector
-from sgdbd_jax.training import teach
+from sgdbd_jax.training import targets as targets_module
 from sgdbd_jax.training.log import read_log
 from sgdbd_jax.weights import load_weights
 
@@ -121,7 +121,7 @@ def test_a_finished_run_needs_its_targets_no_more(taught, tmp_path):
 
 def test_a_game_cannot_come_before_what_has_been_taught_already(taught, tmp_path):
     workdir = shutil.copytree(taught, tmp_path / "copy")
-    with pytest.raises(UserError, match="another config .steps was 0, is 3.; choose another --workdir"):
+    with pytest.raises(UserError, match="another config .game.steps was 0, is 3.; choose another --workdir"):
         command(workdir, steps=3)
 
 
@@ -129,15 +129,15 @@ def test_stopped_between_targets_it_keeps_them(taught, tmp_path, monkeypatch, ca
     workdir = shutil.copytree(taught, tmp_path / "copy")
     shutil.rmtree(workdir / "checkpoints" / "taught")
     shutil.rmtree(workdir / "targets")
-    write = teach.write_atomically
+    write = targets_module.write_atomically
 
     def write_and_stop(path, data):
         write(path, data)
         if path.name == "00002.png":
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(teach, "write_atomically", write_and_stop)
-    monkeypatch.setattr(teach, "ASK_EVERY", 1)
+    monkeypatch.setattr(targets_module, "write_atomically", write_and_stop)
+    monkeypatch.setattr(targets_module, "ASK_EVERY", 1)
     assert command(workdir) == 128 + signal.SIGTERM
     assert "are kept; the same command goes on" in capsys.readouterr().err
     assert 3 <= len(targets(workdir)) < SCENES
