@@ -11,7 +11,7 @@ from tiny_generators import constant_variables, save_generator
 from experiments import results, train
 from sgdbd_jax.config import flatten
 from sgdbd_jax.errors import UserError
-from sgdbd_jax.evaluation import kept as scoring
+from sgdbd_jax.evaluation import score_cache
 from sgdbd_jax.training.run import digests_of_given
 
 # In focus of each truth: 24 columns of 32, made 320, and 4 of the ramp between that the enlarging leaves above 0.1.
@@ -90,21 +90,21 @@ def test_runs_of_several_seeds_are_a_mean_and_a_spread(scored, tmp_path, capsys)
 
 
 def test_a_table_that_is_stopped_keeps_what_was_scored(scored, tmp_path, monkeypatch):
-    save_generator(tmp_path / "runs" / "warm" / "0" / "generator.safetensors", constant_variables(0.25))
-    measure, labels = scoring.measure, []
+    warm = save_generator(tmp_path / "runs" / "warm" / "0" / "generator.safetensors", constant_variables(0.25))
+    score_weights, files = score_cache.score_weights, []
 
-    def stop_at_second(*args, label):
-        labels.append(label)
-        if len(labels) == 2:
+    def stop_at_second(path, *args, **options):
+        files.append(path)
+        if len(files) == 2:
             raise KeyboardInterrupt
-        return measure(*args, label=label)
+        return score_weights(path, *args, **options)
 
-    monkeypatch.setattr(scoring, "measure", stop_at_second)
+    monkeypatch.setattr(score_cache, "score_weights", stop_at_second)
     with pytest.raises(KeyboardInterrupt):
         scored()
     first = scored()
-    assert labels == [results.SHIPPED, "warm, seed 0", "warm, seed 0"]
-    assert scored() == first and len(labels) == 3
+    assert files == [tmp_path / "shipped.safetensors", warm, warm]
+    assert scored() == first and len(files) == 3
 
 
 def test_folders_that_name_no_seed_are_passed_over(scored, tmp_path):
@@ -180,7 +180,7 @@ def test_a_run_that_is_not_the_rows_is_not_scored_as_it(scored, trained, tmp_pat
 def test_a_row_that_starts_from_another_has_that_trained_first(scored, trained):
     scored("--train", "warm_game", "--seeds", "3", "--source", "photos", "--clear", "sharp")
     first, second = trained
-    runs = Path(first[first.index("--workdir") + 1]).parents[2]
+    runs = Path(first[first.index("--workdir") + 1]).parents[1]
     assert first[first.index("--workdir") + 1] == str(runs / "warm" / "3")
     assert second[second.index("--generator_weights") + 1] == str(runs / "warm" / "3" / "generator.safetensors")
     assert second[second.index("--warm_steps") + 1] == "0" and "--generator_weights" not in first
