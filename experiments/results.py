@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from sgdbd_jax.cli import allocator, command, compiled
 from sgdbd_jax.cli.training import run_training
 from sgdbd_jax.errors import UserError
-from sgdbd_jax.evaluation.kept import REFINEMENTS, SIZES, Scoring
+from sgdbd_jax.evaluation.weight_scores import REFINEMENTS, SIZES
 from sgdbd_jax.presets import RELEASE_DISCRIMINATOR, SELF_TRAINED
 from sgdbd_jax.training.trials import Trial, Trials
 
@@ -106,16 +106,19 @@ def main(argv: list[str] | None = None) -> int:
     compiled.keep()
     trials = _trials(options)
 
+    from tqdm import tqdm
+
     from sgdbd_jax.data.names import read_names
     from sgdbd_jax.data.sources import load_pairs
     from sgdbd_jax.detection.shipped import shipped
+    from sgdbd_jax.evaluation.score_cache import ScoreCache
     from sgdbd_jax.files import write_atomically
 
     names = read_names(options.names) if options.names is not None else None
     photos = load_pairs(options.images, options.masks, white=options.masks_white, size=None, names=names)
     if wanted:
         _keep_apart(options, photos.names)
-    scoring = Scoring(photos, options.out / "scores")
+    cache = ScoreCache(photos, options.out / "scores")
     for name in wanted:
         for seed in options.seeds:
             code = _train(trials, name, seed)
@@ -130,7 +133,9 @@ def main(argv: list[str] | None = None) -> int:
             try:
                 if seed is not None:
                     trials.check(name, seed, scored_names=options.names)
-                scored = scoring.of(path, label=name if seed is None else f"{name}, seed {seed}")
+                label = name if seed is None else f"{name}, seed {seed}"
+                with tqdm(desc=label, total=len(photos.names), unit="photo", delay=1, leave=False) as bar:
+                    scored = cache.of(path, label=label, progress=lambda *_: bar.update())
             except UserError as error:  # a damaged file, or another's, costs the others nothing
                 print(f"error: {error}", file=sys.stderr)
                 failed += 1
@@ -230,15 +235,11 @@ def _trials(options: argparse.Namespace) -> Trials:
 
 
 def _floors(photos: PhotoSet) -> dict[str, dict[str, float]]:
-    """The constant masks' scores."""
-    import numpy as np
+    """The constant masks' scores, which only the truths decide."""
+    from sgdbd_jax.evaluation.protocols import PAPER
+    from sgdbd_jax.evaluation.scoring import score
 
-    from sgdbd_jax.data.resizing import resize_photo
-    from sgdbd_jax.evaluation.protocols import PAPER, score
-
-    square = (PAPER.size or 0, PAPER.size or 0)
-    truths = [resize_photo(truth, square).astype(np.float32) / 255 for truth in photos.masks or ()]
-    return score((truth, truth) for truth in truths).result["floors"]
+    return score((PAPER.prepare(truth, truth) for truth in photos.masks or ()), PAPER).result["floors"]
 
 
 def _markdown(

@@ -1,16 +1,14 @@
 """Compiled programs, kept in the user's cache folder: a second run of a command compiles nothing again."""
 
 import contextlib
-import hashlib
-import itertools
 import os
-import platform
 import re
 import sys
 import warnings
 from pathlib import Path
 
 from sgdbd_jax.cli import command
+from sgdbd_jax.machine import machine
 
 LIMIT = 1 << 30  # bytes; the 50 programs of a short training run take 2 MB
 VARIABLE = "JAX_COMPILATION_CACHE_DIR"
@@ -20,7 +18,9 @@ def keep() -> None:
     """Tells JAX, which must not be imported yet, to keep its compiled programs; the oldest beyond `LIMIT` are removed.
 
     Where the variable is set, or the folder cannot be written, all stays as it is. Trouble with a kept program never
-    costs more than compiling it again.
+    costs more than compiling it again. Each kind of machine has a folder of its own:
+    so a home on several machines is safe, XLA has no reason to complain of a program that it loads, and it loads
+    exactly what it would have compiled.
     """
     if VARIABLE in os.environ or "jax" in sys.modules:  # whoever set the one or imported the other has decided
         return
@@ -37,25 +37,6 @@ def keep() -> None:
     # JAX's own bound keeps only what took a second to compile; most of a run's programs take less.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     _drop_damaged(folder)
-
-
-def machine() -> str:
-    """Names what a compiled program depends on and JAX's key for it leaves out: the processor, and how many cores.
-
-    On a CPU it is machine code, its loops shared out among the cores that the process may use. With a folder for each
-    kind, a home on several machines is safe, XLA has no reason to complain of a program that it loads, and it loads
-    exactly what it would have compiled.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    kind = [platform.machine(), str(cores)]
-    try:
-        with open("/proc/cpuinfo") as lines:
-            first = itertools.takewhile(str.strip, lines)
-            named = ("vendor", "cpu family", "model", "flags", "CPU ", "Features")  # not its clock, which varies
-            kind += [line for line in first if line.startswith(named)]
-    except OSError:  # not Linux
-        kind.append(platform.node())
-    return hashlib.sha256("\n".join(kind).encode()).hexdigest()[:12]
 
 
 def _tidy(root: Path) -> None:

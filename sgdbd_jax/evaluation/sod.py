@@ -25,6 +25,11 @@ EPSILON = np.finfo(np.float64).eps
 def sod_measures(mask: Floats, truth: Floats) -> ImageScores:
     """Protocol `sod` on one image.
 
+    >>> mask, truth = np.array([[1.0, 0.6, 0.4, 0.0]]), np.array([[1.0, 1.0, 0.0, 0.0]])
+    >>> values = sod_measures(mask, truth).values  # threshold 2 * 0.5: one pixel is chosen, one of the two true ones
+    >>> {name: round(values[name], 4) for name in ("f_measure", "mae", "precision", "recall")}
+    {'f_measure': 0.8125, 'mae': 0.2, 'precision': 1.0, 'recall': 0.5}
+
     Args:
         mask: `[H, W]` float in [0, 1], 1 = in focus.
         truth: `[H, W]` float in [0, 1], same shape.
@@ -64,17 +69,30 @@ SOD = Protocol(name="sod", size=None, measure=sod_measures, maxima={"max_f": "f_
 
 
 def stretch(mask: Floats) -> Floats:
-    """Maps the smallest value to 0 and the largest to 1, as float64; a constant mask stays as it is."""
+    """Maps the smallest value to 0 and the largest to 1, as float64; a constant mask stays as it is.
+
+    >>> stretch(np.array([[0.25, 0.5, 0.75]])).tolist()
+    [[0.0, 0.5, 1.0]]
+
+    Args:
+        mask: `[H, W]` float in [0, 1].
+    """
     mask = mask.astype(np.float64)
     low, high = mask.min(), mask.max()
     return (mask - low) / (high - low) if high > low else mask
 
 
 def e_measure(inside: np.ndarray | int, outside: np.ndarray | int, *, positives: int, size: int) -> Floats:
-    """Enhanced-alignment measure of binary masks, given by their pixel counts.
+    """Enhanced-alignment measure of binary masks, from their pixel counts.
 
-    A binary mask and a binary truth make four kinds of pixel; all pixels of a kind are aligned alike, so the counts
-    say all. The sum is divided by `size - 1`, so a perfect mask scores a little over 1.
+    >>> perfect, empty = (float(e_measure(hits, 0, positives=2, size=5)) for hits in (2, 0))
+    >>> round(perfect, 4)  # 5 pixels that score 1 each, divided by 5 - 1
+    1.25
+    >>> round(empty, 4)  # 5 pixels that score 1/4 each
+    0.3125
+
+    A binary mask and a binary truth make four kinds of pixel. All pixels of a kind score alike, so their counts are
+    enough. The sum is divided by `size - 1`, so a perfect mask scores a little over 1.
 
     Args:
         inside: pixels chosen by the mask inside the truth, an integer or an array of them.
@@ -111,6 +129,12 @@ def e_measure(inside: np.ndarray | int, outside: np.ndarray | int, *, positives:
 def s_measure(mask: Floats, truth: np.ndarray) -> float:
     """Structure measure: half likeness of objects, half likeness of regions.
 
+    >>> truth = np.array([[True, True, False, False]])
+    >>> round(s_measure(truth.astype(float), truth), 4), s_measure(1.0 - truth, truth)  # perfect; inverted
+    (1.0, 0.0)
+    >>> s_measure(np.full((2, 2), 0.25), np.ones((2, 2), bool))  # all is true: how full the mask is
+    0.25
+
     Args:
         mask: `[H, W]` float64 in [0, 1].
         truth: `[H, W]` bool.
@@ -129,6 +153,11 @@ def s_measure(mask: Floats, truth: np.ndarray) -> float:
 
 def weighted_f(mask: Floats, truth: np.ndarray) -> float:
     """Weighted F-measure: errors near the truth or beside other errors count for less (beta = 1).
+
+    >>> truth = np.zeros((9, 9), bool)
+    >>> truth[4, 4] = True
+    >>> [round(weighted_f(level * truth, truth), 4) for level in (1.0, 0.5, 0.0)]  # 0.5: precision 1, recall 1/2
+    [1.0, 0.6667, 0.0]
 
     Args:
         mask: `[H, W]` float64 in [0, 1].

@@ -12,9 +12,9 @@ from sgdbd_jax.evaluation.protocols import (
     f_measure,
     paper_measures,
     precision_recall_curves,
-    score,
     threshold_counts,
 )
+from sgdbd_jax.evaluation.sod import SOD
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "metrics.json").read_text())
 TRUTH = np.array([[1, 1, 0, 0]], np.float32)
@@ -24,8 +24,8 @@ MASK = np.array([[1, 0.6, 0.4, 0]], np.float32)
 @pytest.mark.parametrize("case", GOLDEN, ids=[case["name"] for case in GOLDEN])
 def test_golden_values_are_reproduced(case):
     mask, truth = np.array(case["prediction"]) / 255, np.array(case["ground_truth"]) / 255
-    found = paper_measures(mask, truth).values | {"threshold": adaptive_threshold(mask, 1.5)}
-    assert found == pytest.approx(case["paper"], abs=1e-4)
+    values = paper_measures(mask, truth).values | {"threshold": adaptive_threshold(mask, 1.5)}
+    assert values == pytest.approx(case["paper"], abs=1e-4)
 
 
 def test_a_small_mask_scores_as_computed_by_hand():
@@ -74,23 +74,27 @@ def test_an_eight_bit_level_reaches_its_own_threshold(dtype):
     assert not outside.any()
 
 
-def test_a_set_is_the_mean_of_its_images_beside_constant_masks():
-    dark = np.zeros((1, 4), np.float32)
-    scores = score([(MASK, TRUTH), (dark, TRUTH)])
-    first, second = (paper_measures(mask, TRUTH) for mask in (MASK, dark))
-    assert scores.rows == [first.values, second.values]
-    for name in ("f_measure", "mae", "precision", "recall"):
-        assert scores.result[name] == pytest.approx((first.values[name] + second.values[name]) / 2)
-    np.testing.assert_allclose(scores.curves["recall"], (first.curves["recall"] + second.curves["recall"]) / 2)
-    assert (scores.result["protocol"], scores.result["images"]) == ("paper", 2)
-    chance = 1.3 * 0.5 / (0.3 * 0.5 + 1)  # half of the pixels are true, and a constant mask chooses all
-    for floor in scores.result["floors"].values():
-        assert floor == pytest.approx({"f_measure": chance, "mae": 0.5, "precision": 0.5, "recall": 1})
-    assert scores.result["floors"].keys() == {"zeros", "ones"}
+def test_masks_and_truths_are_measured_at_320x320_as_in_the_paper_or_at_their_own_size():
+    truth = np.zeros((10, 20), np.uint8)
+    mask = np.zeros((5, 5), np.float32)
+    assert [image.shape for image in PAPER.prepare(mask, truth)] == [(320, 320)] * 2
+    assert [image.shape for image in SOD.prepare(mask, truth)] == [(10, 20)] * 2
 
 
-def test_the_size_of_the_protocol_is_the_papers():
-    assert PAPER.size == 320
+def test_a_mask_of_a_network_is_measured_as_its_8_bit_file_would_be():
+    """0.999 is stored as 255: where the threshold is 1, it counts."""
+    mask, truth = SOD.prepare(np.float32([[0.999, 0.5, 0.001]]), np.uint8([[255, 51, 0]]))
+    np.testing.assert_array_equal(mask, np.float32([[1, 128 / 255, 0]]))
+    np.testing.assert_array_equal(truth, np.float32([[1, 51 / 255, 0]]))
+    assert (mask.dtype, truth.dtype) == (np.float32, np.float32)
+
+
+def test_a_mask_of_a_file_keeps_the_values_between_levels_that_resizing_gives_it():
+    """Two pixels made four: bilinear weights of 3/4 and 1/4."""
+    mask, _ = SOD.prepare(np.uint8([[0, 1]]), np.zeros((1, 4), np.uint8))
+    np.testing.assert_allclose(255 * mask, [[0, 0.25, 0.75, 1]], atol=1e-5)
+    unchanged, _ = SOD.prepare(np.arange(256, dtype=np.uint8)[None], np.zeros((1, 256), np.uint8))
+    np.testing.assert_array_equal(unchanged, (np.arange(256, dtype=np.float32) / 255)[None])
 
 
 @pytest.mark.parametrize(
@@ -105,8 +109,3 @@ def test_the_size_of_the_protocol_is_the_papers():
 def test_what_cannot_be_scored_is_refused(mask, truth, message):
     with pytest.raises(ValueError, match=message):
         paper_measures(mask, truth)
-
-
-def test_an_empty_set_is_refused():
-    with pytest.raises(ValueError, match="no images"):
-        score([])

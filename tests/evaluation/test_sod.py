@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sgdbd_jax.evaluation.protocols import score
+from sgdbd_jax.evaluation.scoring import score
 from sgdbd_jax.evaluation.sod import SOD, e_measure, s_measure, sod_measures, stretch, weighted_f
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "metrics.json").read_text())

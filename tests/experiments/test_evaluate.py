@@ -39,9 +39,9 @@ def save(path, pixels):
 
 
 def arguments(folder, *more, white="blurred", predictions=True):
-    made = ["--images", folder / "images", "--masks", folder / "masks", "--masks_white", white, "--out", folder / "out"]
-    made += ["--predictions", folder / "predictions"] if predictions else []
-    return [str(argument) for argument in (*made, *more)]
+    names = ("images", "masks", "out", "predictions") if predictions else ("images", "masks", "out")
+    folders = [argument for name in names for argument in (f"--{name}", folder / name)]
+    return [str(argument) for argument in ("--masks_white", white, *folders, *more)]
 
 
 def result(folder):
@@ -58,9 +58,9 @@ CHANCE = 1.3 * 0.25 / (0.3 * 0.25 + 1)  # F of a mask that chooses everything, a
 
 def test_perfect_predictions_score_one_beside_the_floors(benchmark, capsys):
     assert main(arguments(benchmark)) == 0
-    found = result(benchmark)
-    floors = found.pop("floors")
-    assert found == {"protocol": "paper", "images": 2, "f_measure": 1, "mae": 0, "precision": 1, "recall": 1}
+    scores = result(benchmark)
+    floors = scores.pop("floors")
+    assert scores == {"protocol": "paper", "images": 2, "f_measure": 1, "mae": 0, "precision": 1, "recall": 1}
     assert floors["zeros"] == pytest.approx({"f_measure": CHANCE, "mae": 0.25, "precision": 0.25, "recall": 1})
     assert floors["ones"] == pytest.approx({"f_measure": CHANCE, "mae": 0.75, "precision": 0.25, "recall": 1})
     table = capsys.readouterr().out.splitlines()
@@ -85,11 +85,11 @@ def test_rows_and_curves_are_written(benchmark):
 
 def test_protocol_sod_reports_its_measures(benchmark, capsys):
     main(arguments(benchmark, "--protocol", "sod"))
-    found = result(benchmark)
-    assert found["protocol"] == "sod"
+    scores = result(benchmark)
+    assert scores["protocol"] == "sod"
     for name in ("f_measure", "max_f", "s_measure", "weighted_f"):
-        assert found[name] == pytest.approx(1)
-    assert found["floors"]["ones"]["weighted_f"] < 1
+        assert scores[name] == pytest.approx(1)
+    assert scores["floors"]["ones"]["weighted_f"] < 1
     assert "weighted F" in capsys.readouterr().out.splitlines()[0]
 
 
@@ -97,9 +97,9 @@ def test_a_generator_is_scored_at_the_protocols_size(benchmark):
     """It says 0.75 of every pixel, stored as 191, which stays below the capped threshold 1: nothing is chosen."""
     weights = save_generator(benchmark / "g.safetensors", constant_variables(0.75))
     main(arguments(benchmark, "--weights", weights, "--work_size", "16", predictions=False))
-    found = result(benchmark)
-    assert (found["f_measure"], found["precision"], found["recall"]) == (0, 0, 0)
-    assert found["mae"] == pytest.approx(0.25 * 64 / 255 + 0.75 * 191 / 255, abs=1e-6)
+    scores = result(benchmark)
+    assert (scores["f_measure"], scores["precision"], scores["recall"]) == (0, 0, 0)
+    assert scores["mae"] == pytest.approx(0.25 * 64 / 255 + 0.75 * 191 / 255, abs=1e-6)
 
 
 def test_names_restrict_the_photos(benchmark):
@@ -112,16 +112,16 @@ def test_a_polarity_that_contradicts_the_photos_is_warned_about(benchmark, capsy
     main(arguments(benchmark))
     assert "warning" not in capsys.readouterr().err
     main(arguments(benchmark, white="focused"))
-    assert "warning: " in (told := capsys.readouterr().err)
-    assert "is --masks_white focused right?" in told
+    assert "warning: " in (message := capsys.readouterr().err)
+    assert "is --masks_white focused right?" in message
     assert result(benchmark)["mae"] == 1
 
 
 def test_the_polarity_must_be_stated(benchmark, capsys):
-    stated = arguments(benchmark)
-    position = stated.index("--masks_white")
+    options = arguments(benchmark)
+    position = options.index("--masks_white")
     with pytest.raises(SystemExit) as end:
-        main(stated[:position] + stated[position + 2 :])
+        main(options[:position] + options[position + 2 :])
     assert end.value.code == 2
     assert "--masks_white" in capsys.readouterr().err
 
@@ -164,8 +164,8 @@ def test_a_prediction_of_another_size_is_refused(benchmark, protocol):
 def test_predictions_that_belong_to_no_photo_are_warned_about(benchmark, capsys):
     save(benchmark / "predictions" / "stranger.png", np.full((10, 20), 102, np.uint8))
     main(arguments(benchmark))
-    assert "1 masks in" in (told := capsys.readouterr().err)
-    assert "stranger.png" in told
+    assert "1 masks in" in (message := capsys.readouterr().err)
+    assert "stranger.png" in message
 
 
 def test_a_refusal_leaves_earlier_results_as_they_were(benchmark):

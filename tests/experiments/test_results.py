@@ -10,7 +10,7 @@ from tiny_generators import constant_variables, save_generator
 
 from experiments import results
 from sgdbd_jax.errors import UserError
-from sgdbd_jax.evaluation import kept as scoring
+from sgdbd_jax.evaluation import score_cache
 from sgdbd_jax.fields import replace
 from sgdbd_jax.presets import SELF_TRAINED
 from sgdbd_jax.training.start import digests
@@ -105,21 +105,21 @@ def test_runs_of_several_seeds_are_a_mean_and_a_spread(scored, tmp_path, capsys)
 
 @needs_no_config
 def test_a_table_that_is_stopped_keeps_what_was_scored(scored, tmp_path, monkeypatch):
-    save_generator(tmp_path / "runs" / "warm" / "0" / "generator.safetensors", constant_variables(0.25))
-    measure, labels = scoring.measure, []
+    warm = save_generator(tmp_path / "runs" / "warm" / "0" / "generator.safetensors", constant_variables(0.25))
+    score_weights, files = score_cache.score_weights, []
 
-    def stop_at_second(*args, label):
-        labels.append(label)
-        if len(labels) == 2:
+    def stop_at_second(path, *args, **options):
+        files.append(path)
+        if len(files) == 2:
             raise KeyboardInterrupt
-        return measure(*args, label=label)
+        return score_weights(path, *args, **options)
 
-    monkeypatch.setattr(scoring, "measure", stop_at_second)
+    monkeypatch.setattr(score_cache, "score_weights", stop_at_second)
     with pytest.raises(KeyboardInterrupt):
         scored()
     first = scored()
-    assert labels == [results.SHIPPED, "warm, seed 0", "warm, seed 0"]
-    assert scored() == first and len(labels) == 3
+    assert files == [tmp_path / "shipped.safetensors", warm, warm]
+    assert scored() == first and len(files) == 3
 
 
 @needs_no_config
