@@ -119,7 +119,7 @@ def colours(batch, name):
 
 def test_every_photo_of_a_set_comes_once_before_any_comes_twice():
     """Whatever the sets' sizes, and across the border of batches: 10 photos in batches of 4."""
-    row = makers(source=range(10), clear=range(100, 115), blurred=range(200, 206)).game
+    row = makers(source=range(10), clear=range(100, 115), blur=range(200, 206)).game
     seen = {name: [] for name in ("source", "clear", "blur")}
     for step in range(15):
         batch = batch_of(row, step=step)
@@ -133,7 +133,7 @@ def test_every_photo_of_a_set_comes_once_before_any_comes_twice():
 
 def test_sets_are_drawn_independently_and_so_is_the_second_draw():
     """Photos are unpaired: two draws of 40 agree about once in 40 rows."""
-    row = makers(source=range(40), clear=range(40), blurred=range(40), second_draw=True).game
+    row = makers(source=range(40), clear=range(40), blur=range(40), second_draw=True).game
     batch = batch_of(row, batch=400)
     names = list(batch)
     for i, one in enumerate(names):
@@ -209,24 +209,24 @@ def test_a_row_of_supervision_is_a_photo_and_its_own_mask():
     assert batch["mask"].shape == (12, SIDE, SIDE, 1)
 
 
-def test_a_warm_row_is_the_paste_that_its_mask_says():
+def test_a_warm_example_is_the_paste_that_its_mask_says():
     """White photos pasted on black ones look as their mask does."""
-    batch = batch_of(makers(clear=[255] * 5, blurred=[0] * 5).warm, batch=30)
+    batch = batch_of(makers(clear=[255] * 5, blur=[0] * 5).warm, batch=30)
     np.testing.assert_array_equal(batch["photo"], np.repeat(batch["mask"], 3, axis=-1))
     shares = batch["mask"].mean(axis=(1, 2, 3)) / 255
     assert shares.min() < 0.3 and shares.max() > 0.7
     assert len(np.unique(batch["mask"])) > 10  # smooth ones among them
 
 
-def test_half_of_the_warm_rows_blur_the_clear_photo_itself():
+def test_half_of_the_warm_examples_blur_the_clear_photo_itself():
     """A photo of one colour is its own blurred version: such a paste is flat."""
     batch = batch_of(makers(clear=range(0, 250, 5), blur=None, batch=1).warm, batch=200)
     flat = sum(len(np.unique(photo)) == 1 for photo in batch["photo"])
     assert 70 < flat < 130
 
 
-def test_a_taught_row_is_a_source_photo_with_its_target_or_a_warm_row():
-    maker = makers(source=[10, 20, 30, 40], clear=[255] * 5, blurred=[0] * 5)
+def test_a_taught_example_is_a_source_photo_with_its_target_or_a_warm_example():
+    maker = makers(source=[10, 20, 30, 40], clear=[255] * 5, blur=[0] * 5)
     targets = [np.full((SIDE, SIDE), level, np.uint8) for level in (11, 21, 31, 41)]
     batch = batch_of(functools.partial(maker.taught, targets=targets), batch=300)
     own = [photo.flat[0] in (10, 20, 30, 40) and photo.std() == 0 for photo in batch["photo"]]
@@ -254,7 +254,7 @@ def origins(photo):
 
 
 def test_the_classes_hold_what_they_are_called_and_pasting_tells_nothing():
-    maker = makers(source=[10] * 9, clear=[250] * 9, blurred=[130] * 9)
+    maker = makers(source=[10] * 9, clear=[250] * 9, blur=[130] * 9)
     batch = classified(maker)
     found = {label: [origins(photo) for photo in batch["photo"][batch["label"] == label]] for label in range(3)}
     assert batch["label"].dtype == np.int32
@@ -278,7 +278,7 @@ def test_held_out_photos_are_never_trained_on_and_only_they_measure():
     """Every tenth of every set; of 25 that is 0, 10 and 20."""
     kept = set(range(0, 25, HELD_OUT))
     for held_out in (False, True):
-        maker = makers(source=range(25), clear=range(25), blurred=range(25))
+        maker = makers(source=range(25), clear=range(25), blur=range(25))
         classified(maker, held_out=held_out)
         for name in ("source", "clear", "blur"):
             seen = set(getattr(maker.sets, name).images.seen)
@@ -293,7 +293,7 @@ def test_photos_held_out_stay_so_when_blurred_ones_are_made_of_them():
 
 
 def test_the_game_itself_sees_every_photo():
-    maker = makers(source=range(25), clear=range(25), blurred=range(25))
+    maker = makers(source=range(25), clear=range(25), blur=range(25))
     batch_of(maker.game, batch=25)
     assert set(maker.sets.source.images.seen) == set(range(25))
 
