@@ -337,7 +337,7 @@ class Config(Section):
 
 
 # Fields that may change between two legs of one run. They do not move its results, or (steps) only take them further;
-# or they say where something lies, and what lies there is compared instead (`training.checkpoint.claim_workdir`).
+# or they say where something lies, and what lies there is compared instead (`training.workdir.claim_workdir`).
 FREE_FIELDS = frozenset(
     (
         "game.steps",

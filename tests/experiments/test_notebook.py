@@ -1,6 +1,6 @@
 """The notebook, executed whole as its readers would, at the smallest settings; and what is committed of it.
 
-`python tests/test_notebook.py` executes it as it stands, in minutes, and writes the new outputs into its file.
+`python tests/experiments/test_notebook.py` executes it as it stands, in minutes, and writes the new outputs into its file.
 """
 
 import base64
@@ -26,7 +26,7 @@ from experiments.train import parse
 from sgdbd_jax.data.scenes import SceneConfig, render_scene
 from sgdbd_jax.fields import replace
 from sgdbd_jax.files import write_atomically
-from sgdbd_jax.presets import DEMO, ROBUST
+from sgdbd_jax.presets import DEMO, SELF_TRAINED
 from sgdbd_jax.training.log import read_log
 from sgdbd_jax.weights import load_weights
 
@@ -176,9 +176,9 @@ def test_made_scenes_and_photos_of_ones_own_are_trained_on_by_their_presets(tmp_
 
     assert config(SOURCE="") == replace(DEMO, {"steps": 7, "seed": 3})
     photos = {"data": "folders", "source": "partly", "clear": "sharp", "seed": 3}
-    assert config(SOURCE="partly") == replace(ROBUST, photos | {"vgg16": "random"})
+    assert config(SOURCE="partly") == replace(SELF_TRAINED, photos | {"vgg16": "random"})
     given["VGG16"].touch()
-    assert config(SOURCE="partly") == replace(ROBUST, photos | {"vgg16": str(given["VGG16"])})
+    assert config(SOURCE="partly") == replace(SELF_TRAINED, photos | {"vgg16": str(given["VGG16"])})
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ PLAYERS = ("generator", "disc_clear", "disc_blur")
 SIZE, BATCH = 32, 2
 CHANGES = {  # so that every term is at work
     "release": {"coverage_minimum": 0.6},
-    "robust": {
+    "self_trained": {
         "paste_weight": 0.0,
         "disc_weight": 0.1,  # so that one step of SGD does not throw its logits about
         "bilateral_weight": 0.3,
@@ -118,7 +118,7 @@ def play(preset: str) -> Rounds:
     return Rounds(config, start[0], classifier, batches, states, losses)
 
 
-@pytest.fixture(scope="module", params=["release", "robust", "paper"])
+@pytest.fixture(scope="module", params=["release", "self_trained", "paper"])
 def rounds(request):
     return play(request.param)
 
@@ -236,7 +236,7 @@ def test_in_single_precision_losses_agree_and_gradients_but_for_kinks(rounds, wa
 
 
 def test_one_discriminator_alone_plays_as_with_the_other():
-    config, rng = small("robust"), np.random.default_rng(2)
+    config, rng = small("self_trained"), np.random.default_rng(2)
     (state, classifier), batch = random_state(config, rng), random_batch(config, rng)
     both, alone = (
         torch_twin.TorchGame(replace(config, {"discriminators": which}), state, classifier, way="best").step(batch)
@@ -362,7 +362,7 @@ def test_weights_come_back_as_they_went():
 
 
 def test_weights_of_another_network_are_refused_by_name():
-    robust, demo = (small(preset).generator for preset in ("robust", "demo"))
+    trained, demo = (small(preset).generator for preset in ("self_trained", "demo"))
     variables = random_variables(Generator(demo), SIZE, np.random.default_rng(8))
     with pytest.raises(ValueError, match="conv1_1_norm"):
-        torch_networks.fill(torch_networks.Generator(robust), variables)
+        torch_networks.fill(torch_networks.Generator(trained), variables)

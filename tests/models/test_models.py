@@ -67,9 +67,9 @@ def photos(batch: int, height: int, width: int):
         ("paper", "discriminator", 7_576_257),
         # and FC128 and FC3 on 512 features
         ("paper", "classifier", VGG16_PARAMETERS + (512 * 128 + 128) + (128 * 3 + 3)),
-        ("robust", "generator", 16_855_905),
-        ("robust", "discriminator", 3_445_313),
-        ("robust", "classifier", 14_780_739),
+        ("self_trained", "generator", 16_855_905),
+        ("self_trained", "discriminator", 3_445_313),
+        ("self_trained", "classifier", 14_780_739),
         ("demo", "generator", 1_119_585),
         ("demo", "discriminator", 290_673),
         ("demo", "classifier", 927_187),
@@ -303,7 +303,7 @@ def test_doubling_agrees_with_torch(size, align_corners):
 
 def test_the_release_doubles_with_aligned_corners_and_the_paper_without():
     assert {name: config.generator.align_corners for name, config in PRESETS.items()} == {
-        "release": True, "paper": False, "robust": False, "demo": False,
+        "release": True, "paper": False, "self_trained": False, "demo": False,
     }  # fmt: skip
 
 

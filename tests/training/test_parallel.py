@@ -11,7 +11,7 @@ import pytest
 from tiny_runs import arguments
 
 from sgdbd_jax.errors import UserError
-from sgdbd_jax.training.parallel import any_process, average, axis_name, check_batch, process_rows, split_batch
+from sgdbd_jax.training.parallel import any_process, axis_name, check_batch, pmean, process_places, split_batch
 
 TESTS = Path(__file__).parents[1]
 FOUR = "--xla_force_host_platform_device_count=4"
@@ -63,7 +63,7 @@ def test_many_devices_measure_what_one_does(simulated, task, count):
 def test_one_device_averages_over_nothing():
     assert axis_name(jax.devices()[:1]) is None
     assert axis_name(jax.devices()[:1] * 2) is not None
-    assert average({"a": 1.0}, None) == {"a": 1.0}
+    assert pmean({"a": 1.0}, None) == {"a": 1.0}
 
 
 def test_a_batch_is_split_in_order():
@@ -72,7 +72,7 @@ def test_a_batch_is_split_in_order():
 
 
 def test_one_process_makes_all_rows_and_asks_nobody():
-    assert process_rows(6) == range(6)
+    assert process_places(6) == range(6)
     assert any_process(True, False) == (True, False)
 
 

@@ -83,5 +83,5 @@ def test_a_healthy_game_is_left_alone():
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_value_that_is_not_finite_stops_at_once_naming_step_and_metric(value):
-    with pytest.raises(UserError, match=f"step 7: disc_blur_loss is {value}; the run stops, and its last checkpoint"):
+    with pytest.raises(UserError, match=f"step 7: d_loss_blur is {value}; the run stops, and its last checkpoint"):
         watch(Watchdog(), {"coverage": 0.5, "d_loss_blur": value, "later": math.nan}, start=7)
