@@ -1,6 +1,7 @@
 """The notebook, executed whole as its readers would, at the smallest settings; and what is committed of it.
 
-`python tests/experiments/test_notebook.py` executes it as it stands, in minutes, and writes the new outputs into its file.
+`python tests/experiments/test_notebook.py` executes it as it stands, in minutes, and writes the new outputs into its
+file.
 """
 
 import base64

@@ -153,7 +153,7 @@ class Plain:
 def test_before_the_game_only_discriminators_learn_and_as_in_it():
     start = init_game(CONFIG, NETWORKS)
     photos = make_batch(replace(CONFIG, {"second_draw": True}))
-    sides = {"clear": ("clear", "source"), "blur_radii": ("blurred", "clear_real")}
+    sides = {"clear": ("clear", "source"), "blur": ("blur", "clear_real")}
     batch = {
         f"{side}_{what}": photos[name] for side, names in sides.items() for what, name in zip(("real", "fake"), names)
     }
@@ -244,13 +244,13 @@ def test_the_generator_and_each_discriminator_s_fake_forward_run_once():
     """Counted by hand, for networks of 2, 2 and 1 convolutions; a first layer's input needs no gradient.
 
     G: 2 forward, 2 + 1 backward. Each D: 2 forward on fakes and 2 on real photos; 2 backward to the composite, for G;
-    2 + 1 backward on fakes and 2 + 1 on real photos, for itself; one loop serves both D. Classifier: a real photo and a
-    composite forward, the composite backward; one loop serves both pairs.
+    2 + 1 backward on fakes and 2 + 1 on real photos, for itself. Classifier: each real photo and composite forward, and
+    each composite backward.
     """
     with plain():  # so that every convolution is one in the program
         arguments = init_game(CONFIG, NETWORKS), CLASSIFIER, make_batch(CONFIG)
         program = jax.jit(make_game_step(CONFIG, NETWORKS)).lower(*arguments).compile().as_text()
-    assert program.count(" convolution(") == 5 + (2 + 2 + 2 + 3 + 3) + (2 + 1)
+    assert program.count(" convolution(") == 5 + 2 * (2 + 2 + 2 + 3 + 3) + 2 * (2 + 1)
 
 
 def test_the_state_is_donated_and_neither_classifier_nor_batch_is():

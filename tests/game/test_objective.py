@@ -1,0 +1,141 @@
+"""The objective: one scalar, in which each network learns from its own terms and from nothing else."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny_game import CONFIG, classifier_variables, make_batch, networks
+
+from sgdbd_jax.fields import replace
+from sgdbd_jax.game.objective import disc_objective, objective
+from sgdbd_jax.models.layers import to_unit
+from sgdbd_jax.training.state import init_game
+
+NETWORKS, CLASSIFIER = networks(), classifier_variables()
+NAMES = ("generator", "disc_clear", "disc_blur")
+ALL_TERMS = {
+    "second_draw": True,
+    "paste_weight": 0.5,
+    "coverage_weight": 1.0,
+    "coverage_minimum": 0.9,
+    "binarisation_weight": 1.0,
+}
+
+
+def game_of(changes):
+    """The objective of a tiny game as a function of parameters and photos; these parameters; and these photos."""
+    config = replace(CONFIG, changes)
+    params, stats = init_game(config, NETWORKS).variables("generator", *(f"disc_{side}" for side in config.game.sides))
+    photos = {name: to_unit(jnp.asarray(photo)) for name, photo in make_batch(config).items()}
+
+    @jax.jit
+    def of(params, photos):
+        return objective(params, stats, CLASSIFIER, photos, networks=NETWORKS, game=config.game)
+
+    return of, params, photos
+
+
+@functools.cache
+def played(**changes):
+    """Value, outcome, the gradient of the value, and that of each term, all by the parameters of all networks."""
+    of, params, photos = game_of(changes)
+
+    @jax.jit
+    def differentiate(params):
+        (value, outcome), grads = jax.value_and_grad(of, has_aux=True)(params, photos)
+        return value, outcome, grads, jax.jacrev(lambda params: of(params, photos)[1].terms)(params)
+
+    return differentiate(params)
+
+
+def largest(tree):
+    return max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree))
+
+
+def test_its_value_is_the_sum_of_its_terms_each_named():
+    value, outcome, *_ = played(**ALL_TERMS)
+    assert value.shape == ()
+    assert float(value) == pytest.approx(sum(map(float, outcome.terms.values())), rel=1e-6)
+    sides = {f"{term}_{side}" for term in ("adversarial", "d_loss") for side in ("clear", "blur")}
+    assert set(outcome.terms) == sides | {"bilateral", "pastes", "coverage_term", "binarisation"}
+    assert outcome.mask.shape == (4, 16, 16, 1)
+
+
+@pytest.mark.parametrize("side", ["clear", "blur"])
+def test_a_discriminator_learns_from_its_own_loss_alone(side):
+    """Its derivative of the whole is that of its own term; and its own term teaches nobody else."""
+    _, _, whole, by_term = played(**ALL_TERMS)
+    name, own = f"disc_{side}", by_term[f"d_loss_{side}"]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), whole[name], own[name])
+    assert largest(own[name]) > 1e-3
+    assert all(largest(own[other]) == 0 for other in NAMES if other != name)
+
+
+def test_the_generator_learns_from_every_term_but_those_of_the_discriminators():
+    _, _, whole, by_term = played(**ALL_TERMS)
+    parts = [part for term, part in by_term.items() if not term.startswith("d_loss")]
+    for part in parts:
+        assert largest(part["generator"]) > 1e-5
+        assert largest(part["disc_clear"]) == largest(part["disc_blur"]) == 0
+    total = jax.tree.map(lambda *leaves: sum(leaves), *(part["generator"] for part in parts))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), whole["generator"], total)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_small_step_along_a_network_s_gradient_changes_its_own_terms_by_its_square(name):
+    """By differences: G's terms for the generator, its own loss for a discriminator."""
+    of, params, photos = game_of(ALL_TERMS)
+    grads = played(**ALL_TERMS)[2][name]
+    square = sum(float(jnp.vdot(leaf, leaf)) for leaf in jax.tree.leaves(grads))
+
+    def own_terms(step):
+        moved = jax.tree.map(lambda leaf, grad: leaf + step * grad, params[name], grads)
+        terms = of(params | {name: moved}, photos)[1].terms
+        own = {"disc_clear": ["d_loss_clear"], "disc_blur": ["d_loss_blur"]}
+        wanted = own.get(name, [term for term in terms if not term.startswith("d_loss")])
+        return sum(float(terms[term]) for term in wanted)
+
+    step = 1e-3 / square**0.5
+    assert (own_terms(step) - own_terms(-step)) / (2 * step) == pytest.approx(square, rel=0.03)
+
+
+def test_with_real_photos_pasted_a_discriminator_teaches_the_mask_nothing():
+    by_term = played(second_draw=True, paste_real=True)[3]
+    for side in ("clear", "blur"):
+        assert largest(by_term[f"d_loss_{side}"]["generator"]) == 0
+
+
+def test_composites_and_features_see_the_draws_that_they_should():
+    """Other clear photos of the first draw change the composite; of the second, what D_c takes for real."""
+    of, params, photos = game_of({"second_draw": True})
+    terms = of(params, photos)[1].terms
+    first = of(params, photos | {"clear": 1 - photos["clear"]})[1].terms
+    second = of(params, photos | {"clear_real": 1 - photos["clear_real"]})[1].terms
+    assert float(first["adversarial_clear"]) != float(terms["adversarial_clear"])
+    assert float(second["adversarial_clear"]) == float(terms["adversarial_clear"])
+    for changed in (first, second):
+        assert float(changed["d_loss_clear"]) != float(terms["d_loss_clear"])
+        assert float(changed["bilateral"]) != float(terms["bilateral"])
+        assert float(changed["d_loss_blur"]) == float(terms["d_loss_blur"])
+
+
+@pytest.mark.parametrize("side", ["clear", "blur"])
+def test_discriminators_that_learn_alone_have_the_loss_that_they_have_in_the_game(side):
+    """Of the same photos: the game's composites as fakes, and its second draw as real ones."""
+    config = replace(CONFIG, {"discriminators": side})
+    of, params, photos = game_of({"discriminators": side})
+    outcome = of(params, photos)[1]
+    mask, name = outcome.mask, f"disc_{side}"
+    inside, outside = ("source", "clear") if side == "clear" else ("blur", "source")
+    fake = mask * photos[inside] + (1 - mask) * photos[outside]
+    stats = init_game(config, NETWORKS).variables(name)[1]
+    alone = jax.jit(functools.partial(disc_objective, networks=NETWORKS, game=config.game))
+    value, (terms, after, accuracy) = alone(
+        {name: params[name]}, stats, {f"{side}_fake": fake, f"{side}_real": photos[side]}
+    )
+    assert set(terms) == {f"d_loss_{side}"} and set(accuracy) == set(after) == {name}
+    assert float(value) == pytest.approx(float(outcome.terms[f"d_loss_{side}"]), rel=1e-5)
+    for a, b in zip(jax.tree.leaves(after), jax.tree.leaves({name: outcome.stats[name]}), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
