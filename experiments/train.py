@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sgdbd_jax.cli import allocator, command, compiled
+from sgdbd_jax.cli.stopping import stopping
 from sgdbd_jax.config import Config, flatten, replace
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.presets import PRESETS
@@ -45,7 +46,6 @@ def main(argv: list[str] | None = None) -> int:
     if config.generator_weights:  # refused before photos are read
         load_given(config.generator_weights, "generator", config.generator)
     bar = Bar()
-    signals: list[int] = []
     try:
         photos = load_photos(config, progress=bar.photos)
     finally:
@@ -54,25 +54,16 @@ def main(argv: list[str] | None = None) -> int:
         skipped = getattr(getattr(photos.training, name), "skipped", ())
         if skipped:
             print(f"{name}: {len(skipped)} files could not be read and are left out", file=sys.stderr)
-    run = Run(config, options.workdir, photos, trunk, bar.reporter(), should_stop=lambda: bool(signals))
-    before: dict[int, Any] = {}
-
-    def stop(received: int, frame: Any) -> None:
-        signals.append(received)
-        signal.signal(received, before[received])  # a second one ends the run at once
-
-    for number in (int(signal.SIGTERM), int(signal.SIGINT)):  # from here on there is something to save
-        before[number] = signal.signal(number, stop)
-    try:
-        train(run)
-    except Stopped as stopped:
-        bar.close()
-        print(f"{stopped}; the same command goes on", file=sys.stderr)
-        return 128 + (signals[0] if signals else signal.SIGTERM)  # or it was another process that was told to
-    finally:
-        bar.close()
-        for number, handler in before.items():  # a notebook goes on
-            signal.signal(number, handler)
+    with stopping() as signals:  # from here on there is something to save
+        run = Run(config, options.workdir, photos, trunk, bar.reporter(), should_stop=lambda: bool(signals))
+        try:
+            train(run)
+        except Stopped as stopped:
+            bar.close()
+            print(f"{stopped}; the same command goes on", file=sys.stderr)
+            return 128 + (signals[0] if signals else signal.SIGTERM)  # or it was another process that was told to
+        finally:
+            bar.close()
     if run.main:
         _report(options.workdir)
     return 0
