@@ -6,8 +6,7 @@ import pytest
 from sgdbd_jax.detection.refine import Refinement, guided_filter, segment
 from sgdbd_jax.errors import UserError
 
-RNG = np.random.default_rng(0)
-PHOTO = RNG.integers(0, 256, (40, 50, 3), np.uint8)
+PHOTO = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
 
 
 @pytest.fixture
@@ -15,7 +14,8 @@ def disc():
     """A reddish disc on a greenish ground, both grainy: `[60, 90, 3]` uint8, and where the disc is."""
     rows, columns = np.mgrid[:60, :90]
     inside = (rows - 30) ** 2 + (columns - 50) ** 2 < 20**2
-    photo = np.where(inside[..., None], (180, 60, 40), (60, 140, 80)) + RNG.integers(-15, 16, (60, 90, 3))
+    grain = np.random.default_rng(0).integers(-15, 16, (60, 90, 3))
+    photo = np.where(inside[..., None], (180, 60, 40), (60, 140, 80)) + grain
     return photo.astype(np.uint8), inside
 
 
@@ -60,15 +60,15 @@ def test_a_segmentation_finds_the_disc_from_a_few_sure_pixels(disc):
 def test_what_is_sure_stays_whatever_its_colour(disc):
     photo, inside = disc
     wrong = np.zeros_like(inside)
-    wrong[28:33, 48:53] = True  # on the disc, and said to be outside
+    wrong[28:33, 48:53] = True  # on the disc, but sure to be outside
     cut = segment(photo, inside & ~wrong, sure=wrong | (inside & ~wrong), iterations=3)
     assert not cut[wrong].any() and cut[inside & ~wrong].all()
 
 
 def test_a_segmentation_is_the_same_each_time(disc):
-    photo, inside = disc
-    guess = inside ^ (RNG.random(inside.shape) < 0.2)
-    sure = RNG.random(inside.shape) < 0.05
+    (photo, inside), rng = disc, np.random.default_rng(1)
+    guess = inside ^ (rng.random(inside.shape) < 0.2)
+    sure = rng.random(inside.shape) < 0.05
     first, second = (segment(photo, guess, sure=sure, iterations=2) for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
