@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sgdbd_jax.cli import allocator, command, compiled
+from sgdbd_jax.cli import command, compiled
 from sgdbd_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -263,5 +263,4 @@ def _table(result: dict, label: str) -> str:
 
 
 if __name__ == "__main__":
-    allocator.use_huge_pages()
     command.run(main)

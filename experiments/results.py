@@ -105,6 +105,8 @@ def main(argv: list[str] | None = None) -> int:
     unknown = sorted(set(wanted) - ROWS.keys())
     if unknown:
         raise UserError(f"train: {', '.join(unknown)}: no such row; there are {', '.join(ROWS)}")
+    if wanted and argv is None:  # trains, in a process of its own
+        allocator.use_huge_pages()
     compiled.keep()
 
     from sgdbd_jax.data.names import read_names
@@ -338,5 +340,4 @@ def _spread(values: Sequence[float | None]) -> str:
 
 
 if __name__ == "__main__":
-    allocator.use_huge_pages()
     command.run(main)
