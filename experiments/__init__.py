@@ -1,0 +1,11 @@
+"""The commands, a file each: `python -m experiments` lists them, `python -m experiments.NAME --help` explains one."""
+
+COMMANDS = {
+    "predict": "masks and focus reports for photos; also installed as sgdbd",
+    "train": "trains a detector, on your photos or on scenes that it makes",
+    "evaluate": "scores masks, or a detector's, against true masks",
+    "results": "the table of what each part of the recipe is worth",
+    "port_vgg16": "ImageNet's VGG16, from torchvision, Keras or a file, for networks to start from",
+    "convert_release": "a network of the authors' released program, as a weight file of ours",
+    "benchmark": "times and memory of training, prediction, data and start, beside their targets",
+}

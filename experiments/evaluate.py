@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sgdbd_jax.cli import allocator, command, compiled
+from sgdbd_jax.cli import command, compiled
 from sgdbd_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -125,5 +125,4 @@ def _warn(message: str) -> None:
 
 
 if __name__ == "__main__":
-    allocator.use_huge_pages()
     command.run(main)

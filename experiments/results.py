@@ -103,6 +103,8 @@ def main(argv: list[str] | None = None) -> int:
     unknown = sorted(set(wanted) - TRIALS.keys())
     if unknown:
         raise UserError(f"train: {', '.join(unknown)}: no such trial; there are {', '.join(TRIALS)}")
+    if wanted and argv is None:  # trains, in a process of its own
+        allocator.use_huge_pages()
     compiled.keep()
     trials = _trials(options)
 
@@ -282,5 +284,4 @@ def _spread(values: Sequence[float | None]) -> str:
 
 
 if __name__ == "__main__":
-    allocator.use_huge_pages()
     command.run(main)

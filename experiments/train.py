@@ -29,6 +29,8 @@ HELP = {
 def main(argv: list[str] | None = None) -> int:
     """Parses `argv`, trains, says where the results are, and returns the exit code."""
     options, config = parse(argv)
+    if argv is None:  # of a process of its own
+        allocator.use_huge_pages()
     if options.coordinator is None:
         compiled.keep()
     else:  # of several processes that compile together none may have a program that the others have not
@@ -89,5 +91,4 @@ def _join(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    allocator.use_huge_pages()
     command.run(main)

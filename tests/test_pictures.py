@@ -1,4 +1,4 @@
-"""Pictures of a run: every pixel where it belongs, every metric in its panel."""
+"""Pictures as files, and those of a run: every pixel where it belongs, every metric in its panel."""
 
 import io
 
@@ -7,13 +7,23 @@ import pytest
 from matplotlib.axes import Axes
 from PIL import Image
 
-from sgdbd_jax.pictures import GAP, TITLE, learning_curve, sample_grid
+from sgdbd_jax.pictures import GAP, TITLE, learning_curve, png, sample_grid
 
 
-def read(png):
-    with Image.open(io.BytesIO(png)) as picture:
+def read(data):
+    with Image.open(io.BytesIO(data)) as picture:
         assert picture.format == "PNG"
         return np.asarray(picture.convert("RGB"))
+
+
+def test_a_picture_loses_nothing_as_a_file_however_small_it_is_made():
+    noise = np.random.default_rng(0).integers(0, 256, (20, 30, 4), np.uint8)
+    for pixels, mode in (noise, "RGBA"), (noise[..., :3].copy(), "RGB"), (noise[..., 0].copy(), "L"):
+        for picture in pixels, Image.fromarray(pixels):
+            for level in 0, 1, 6, 9:
+                with Image.open(io.BytesIO(png(picture, compress_level=level))) as back:
+                    assert (back.format, back.mode) == ("PNG", mode)
+                    np.testing.assert_array_equal(back, pixels)
 
 
 def cell(picture, row, column, height, width):

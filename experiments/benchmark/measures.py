@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from experiments import COMMANDS
 from experiments.benchmark import timing
 from experiments.benchmark.apart import Apart
 from experiments.benchmark.report import Row
@@ -34,7 +35,6 @@ from sgdbd_jax.weights import save_weights
 
 # What this process has set for itself, and a command that is measured sets anew.
 SET = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "GLIBC_TUNABLES")
-COMMANDS = ("benchmark", "convert_release", "evaluate", "port_vgg16", "predict", "train")
 # How many times as fast as a twin ours must be.
 STEP_RATIOS = {"torch release": 1.5, "torch best": 1.1}
 PREDICT_RATIOS = {"torch best": 1.3}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
-import io
 import json
 import os
 import platform
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sgdbd_jax.files import write_atomically
+from sgdbd_jax.pictures import figure_png
 
 
 @dataclass(frozen=True)
@@ -105,18 +105,14 @@ def write(folder: Path, about: Mapping[str, Any], rows: Sequence[Row]) -> None:
 
 
 def _picture(panels: Mapping[str, Sequence[Row]], draw: Any) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(1 + 5 * len(panels), 4), layout="constrained")
-    FigureCanvasAgg(figure)
     for axes, (title, rows) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         draw(axes, rows)
         axes.set_title(title)
         axes.legend()
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=100)
-    return file.getvalue()
+    return figure_png(figure)
 
 
 def _bars(axes: Any, rows: Sequence[Row]) -> None:

@@ -1,4 +1,4 @@
-"""Large arrays in huge pages."""
+"""Large arrays in huge pages, for commands that train."""
 
 import os
 import sys
@@ -7,11 +7,12 @@ HUGE = "glibc.malloc.hugetlb=1"
 
 
 def use_huge_pages() -> None:
-    """Lets glibc's allocator ask for huge pages; elsewhere than under glibc it does nothing.
+    """Starts this process over, with glibc's allocator asking for huge pages; elsewhere than under glibc does nothing.
 
-    A step on a CPU takes gigabytes and gives them back; to take them anew costs a page fault for every 4 KiB, which
-    was a tenth of a step. glibc takes the wish from the environment alone, so the process starts over, once. To be
-    called before anything else.
+    A training step on a CPU takes gigabytes and gives them back, and each time the system hands them out anew, a page
+    of 4 KiB at a time. glibc reads the wish from the environment when a process starts, so the process starts again,
+    once, with the same command line. Call it when that has been parsed, and before anything is loaded or written; not
+    where a command is called as a function, in a process that is another's.
     """
     if sys.platform != "linux" or "glibc" not in (os.confstr("CS_GNU_LIBC_VERSION") or ""):
         return

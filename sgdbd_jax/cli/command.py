@@ -30,8 +30,10 @@ def run(main: Callable[[], int | None]) -> None:
 
 def cache_folder() -> Path:
     """Where this program keeps what it can make or fetch again; not made yet."""
-    given = Path(os.environ.get("XDG_CACHE_HOME", ""))  # one that is empty or relative counts as none, says XDG
-    return (given if given.is_absolute() else Path.home() / ".cache") / "sgdbd_jax"
+    folder = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not folder.is_absolute():  # also where it is empty; the XDG specification has such values ignored
+        folder = Path.home() / ".cache"
+    return folder / "sgdbd_jax"
 
 
 def add_work_size(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ import re
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 from sgdbd_jax.cli import command
 from sgdbd_jax.machine import machine
@@ -57,10 +58,14 @@ def _tidy(root: Path) -> None:
 
 
 def _drop_damaged(folder: Path) -> None:
-    """Removes what JAX warns that it cannot read, or write, in place of the warning; it then is written anew."""
+    """Removes a kept program that JAX cannot read, in place of JAX's warning; JAX then writes it anew.
+
+    By itself JAX (0.10.2) never mends one: it warns, compiles, and keeps the file because it is there, in every later
+    run too. A process that is killed while it writes leaves such a file.
+    """
     show = warnings.showwarning
 
-    def show_or_drop(message: Warning | str, *rest, **options) -> None:
+    def show_or_drop(message: Warning | str, *rest: Any, **options: Any) -> None:
         trouble = re.match(r"Error (?:reading|writing) persistent compilation cache entry for '(\w+)'", str(message))
         if trouble is None:
             show(message, *rest, **options)

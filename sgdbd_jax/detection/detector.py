@@ -33,7 +33,7 @@ DECIDING = "max:1024"  # working size up to which masks that are made by tiles a
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """What the network saw and said of a photo; with `full`, made smaller where that is too large to be refined."""
+    """A photo as the network saw it, and the network's mask; with `full`, at most as large as can be refined."""
 
     photo: np.ndarray  # [h, w, 3] uint8
     mask: np.ndarray  # [h, w] float32 in [0, 1], 1 = in focus
@@ -46,15 +46,23 @@ Photos: TypeAlias = list[Any] | tuple[Photo, ...]  # Any: a list of paths is no 
 class Detector:
     """A trained generator, compiled, that takes photos of any size; several threads may share one.
 
+    >>> photo = np.full((48, 96, 3), 128, np.uint8)  # plain grey,
+    >>> photo[:, :48] = np.random.default_rng(0).integers(0, 256, (48, 48, 1))  # and in the left half sharp noise
+    >>> detector = Detector.load(work_size=64)
+    >>> mask = detector(photo)  # or the path of a file, or a PIL image
+    >>> left, right = np.hsplit(mask, 2)
+    >>> print(mask.shape, mask.dtype, f"left {left.mean():.0f}, right {right.mean():.0f}")
+    (48, 96) float32 left 1, right 0
+
     It compiles anew for every working size: with "native" and "max:N", for every size up to a multiple of 128 pixels,
     so that "max:1024" has 64 at the most. With `full` no size is larger than a tile, and there are 25.
 
     Args:
         config: the generator's.
         variables: its `params` and, where it has BatchNorm, `batch_stats`, as they are after training.
-        work_size: side in pixels of the square that photos are resized to before the network sees them, 320 in the
-            paper's tables; or "native": photos keep their own size; or "max:N": they keep their shape, and their size
-            up to N pixels on the longer side.
+        work_size: side in pixels of the square that photos are resized to before the network sees them: 320, or "320",
+            in the paper's tables; or "native": photos keep their own size; or "max:N": they keep their shape, and their
+            size up to N pixels on the longer side.
         refinement: of each photo's mask, at the size at which the network sees it; `None`: none.
         full: whether the mask of a photo larger than the working size follows the photo's own edges, instead of being
             enlarged. What is in focus is decided at the working size all the same. The network then works by
@@ -71,7 +79,7 @@ class Detector:
         full: bool = False,
     ) -> None:
         self._working = _working_size(work_size)
-        self._multiple = MULTIPLE if isinstance(work_size, int) else BUCKET
+        self._multiple = BUCKET if work_size == "native" or str(work_size).startswith("max:") else MULTIPLE
         self._refinement = refinement
         self._full = full
         self._config = dataclasses.replace(config, trunk_norm=False, decoder_norm=False)
@@ -108,7 +116,7 @@ class Detector:
         variables = merge(expected, loaded, where=str(weights))
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)):
             raise UserError(f"{weights}: holds values that are not finite; its training diverged, take an earlier file")
-        work_size = work_size or asked.get("work_size", 320)
+        work_size = asked.get("work_size", 320) if work_size is None else work_size
         return cls(config, variables, work_size=work_size, refinement=refinement, full=full)
 
     @overload
@@ -164,7 +172,7 @@ class Detector:
         return Seen(shown, mask)
 
     def finish(self, photo: np.ndarray, seen: Seen, size: tuple[int, int] | None = None) -> np.ndarray:
-        """The rest of the work, mostly on one core: refines what the network said, and brings it to the photo's size.
+        """The rest of the work, mostly on one core: refines the network's mask, and brings it to the photo's size.
 
         Args:
             photo: `[H, W, 3]` uint8 RGB, as `see` got it.
@@ -219,14 +227,14 @@ def _working_size(work_size: int | str) -> Callable[[int, int], tuple[int, int]]
     """From a photo's height and width to those at which the network sees it."""
     if work_size == "native":
         return lambda height, width: (height, width)
-    largest = str(work_size).removeprefix("max:")
+    largest = str(work_size).removeprefix("max:")  # a square's side may come as a string too
     if not largest.isdecimal() or not 1 <= int(largest) <= LARGEST:
         raise UserError(
             f"work_size: {work_size!r} must be a number of pixels, from 1 to {LARGEST}, 'max:' and such a number, or"
             " 'native'"
         )
     side = int(largest)
-    if isinstance(work_size, int):
+    if largest == str(work_size):
         return lambda height, width: (side, side)
 
     def within(height: int, width: int) -> tuple[int, int]:

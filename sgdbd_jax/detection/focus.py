@@ -41,7 +41,7 @@ class Focus:
     flags: tuple[str, ...]  # those of `FLAGS` that hold, in that order
 
 
-def measure(photo: np.ndarray, mask: np.ndarray, said: np.ndarray | None = None) -> Focus:
+def measure(photo: np.ndarray, mask: np.ndarray, network_mask: np.ndarray | None = None) -> Focus:
     """Measures the focus of a photo, given its mask.
 
     Box and centre are exact for photos up to `SIDE` pixels, and to a pixel of the measured copy for larger ones.
@@ -49,8 +49,8 @@ def measure(photo: np.ndarray, mask: np.ndarray, said: np.ndarray | None = None)
     Args:
         photo: `[H, W, 3]` uint8 RGB.
         mask: `[H, W]` float in [0, 1], 1 = in focus.
-        said: `[h, w]` float in [0, 1], what the network said before the mask was refined, at whatever size; the mask
-            itself where not given. It only tells whether to believe the mask.
+        network_mask: `[h, w]` float in [0, 1], of any size: the mask before it was refined; `None`: it was not. It only
+            decides whether to believe the mask.
 
     Returns:
         The numbers; `box` and `centre` are `None` where nothing is in focus.
@@ -62,8 +62,8 @@ def measure(photo: np.ndarray, mask: np.ndarray, said: np.ndarray | None = None)
         raise ValueError(f"a photo must be uint8 [H, W, 3], here {photo.dtype} {photo.shape}")
     if mask.shape != photo.shape[:2]:
         raise ValueError(f"a mask must be of its photo's size {photo.shape[:2]}, here {mask.shape}")
-    if said is not None and said.ndim != 2:
-        raise ValueError(f"what the network said must be [h, w], here {said.shape}")
+    if network_mask is not None and network_mask.ndim != 2:
+        raise ValueError(f"the network's mask must be [h, w], here {network_mask.shape}")
     grey = cv2.cvtColor(_at_working_size(photo), cv2.COLOR_RGB2GRAY).astype(np.float32)
     level = _at_working_size(mask.astype(np.float32, copy=False))
     focused = level >= 0.5
@@ -73,11 +73,12 @@ def measure(photo: np.ndarray, mask: np.ndarray, said: np.ndarray | None = None)
 
     share, unknown = float(focused.mean()), 1 - float(known.mean())
     blurred = share < LEAST_SHARE or score < LEAST_SCORE
-    if said is None:
-        said = level
+    if network_mask is None:
+        network_mask = level
     else:
-        said = cv2.resize(said.astype(np.float32, copy=False), level.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    unsure = certainty(said, focused) < LEAST_CERTAINTY
+        network_mask = network_mask.astype(np.float32, copy=False)
+        network_mask = cv2.resize(network_mask, level.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    unsure = certainty(network_mask, focused) < LEAST_CERTAINTY
     holds = {
         "all_sharp": not blurred and known.any() and focused[known].mean() >= MOST_SHARE,
         "nothing_sharp": blurred,
@@ -118,21 +119,22 @@ def focus_score(fine: np.ndarray, coarse: np.ndarray, focused: np.ndarray) -> fl
     return max(before - after, 0.0) / (before + FLAT**2)
 
 
-def certainty(said: np.ndarray, focused: np.ndarray) -> float:
-    """How sure a network was of what became of its mask: what it said of the part in focus, less that of the rest.
+def certainty(network_mask: np.ndarray, focused: np.ndarray) -> float:
+    """How sure the network was of the refined mask's two parts: its mean over what is in focus, less that of the rest.
 
-    That is, 1 less its mean doubts of both parts; where one of them is all there is, its doubt counts for both. A
-    refinement decides by colours whatever the network was in doubt of, so a refined mask shows no doubt itself. A
-    network that is wrong and sure of it is not found out.
+    That is 1 less the mean doubts of both parts. Where there is one part only, its doubt counts for both. A refined
+    mask shows no doubt itself, for refinement decides by colours what the network left open. A network that is wrong
+    and sure of it is not noticed.
 
     Args:
-        said: `[h, w]` float in [0, 1], the network's mask.
-        focused: `[h, w]` bool, what came to count as in focus.
+        network_mask: `[h, w]` float in [0, 1].
+        focused: `[h, w]` bool, what is in focus by the refined mask.
 
     Returns:
-        In [-1, 1]: 1 where the network said just that, 0 where it said the same of both, -1 where it said the contrary.
+        In [-1, 1]: 1 where the network's mask is just that, 0 where it has the same mean in both parts, -1 where it is
+        the opposite.
     """
-    doubts = [doubt.mean() for doubt in (1 - said[focused], said[~focused]) if doubt.size]
+    doubts = [doubt.mean() for doubt in (1 - network_mask[focused], network_mask[~focused]) if doubt.size]
     return 1 - 2 * float(np.mean(doubts))
 
 

@@ -27,9 +27,9 @@ def shipped(name: str = GENERATOR) -> Path:
         expected = str(json.loads((folder / "manifest.json").read_text())[name])
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(f"{folder / 'manifest.json'}: does not tell {name}'s SHA-256; install again") from error
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != expected:
-        raise UserError(f"{path}: is not the file that was shipped (SHA-256 {found[:12]}..., not {expected[:12]}...)")
+    actual = hashlib.sha256(path.read_bytes()).hexdigest()
+    if actual != expected:
+        raise UserError(f"{path}: is not the file that was shipped (SHA-256 {actual[:12]}..., not {expected[:12]}...)")
     return path
 
 

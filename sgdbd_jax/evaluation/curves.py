@@ -1,11 +1,10 @@
 """The curves of a set of masks over all thresholds: as the lines of a table, and drawn."""
 
-import io
-
 import numpy as np
 from matplotlib.figure import Figure
 
 from sgdbd_jax.evaluation.scoring import SetScores
+from sgdbd_jax.pictures import figure_png
 
 
 def curve_rows(scores: SetScores) -> list[dict[str, float]]:
@@ -41,6 +40,4 @@ def plot_curves(scores: SetScores, *, label: str) -> bytes:
         axes.grid(alpha=0.3)
         axes.legend(loc="lower left")
     figure.suptitle(f"{label}: protocol {scores.result['protocol']}, {scores.result['images']} images")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
-    return buffer.getvalue()
+    return figure_png(figure)

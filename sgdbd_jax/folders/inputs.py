@@ -1,4 +1,4 @@
-"""From the arguments of `experiments.predict` to photos, and to the names of their results."""
+"""From the arguments of `sgdbd` to photos, and to the names of their results."""
 
 import errno
 import glob
@@ -47,18 +47,18 @@ class Inputs:
     results: set[Path] = field(default_factory=set)
 
 
-def find(arguments: Iterable[str], *, recursive: bool, listed: Callable[[], bytes]) -> Inputs:
+def find_photos(arguments: Iterable[str], *, recursive: bool, read_list: Callable[[], bytes]) -> Inputs:
     """Finds the photos.
 
     Args:
         arguments: files; folders; patterns as `trips/**/*.jpg`; or `-`.
         recursive: also look into the folders of folders. Links to folders are not followed, so there are no loops.
-        listed: gives the list that `-` stands for: more arguments, one a line or, if it has a NUL byte anywhere, each
-            ended by one, as `find -print0` writes them, for names with newlines.
+        read_list: gives the list that `-` stands for: more arguments, one a line or, if it has a NUL byte anywhere,
+            each ended by one, as `find -print0` writes them, for names with newlines.
     """
     inputs = Inputs()
     seen = set()
-    for argument in _expanded(arguments, listed):
+    for argument in _expand(arguments, read_list):
         # What exists is meant as it stands, even if its name reads like a pattern.
         matches = [] if os.path.lexists(argument) else _matches(argument)
         for path in matches or [argument]:
@@ -78,7 +78,7 @@ def name_results(photos: Sequence[Photo], kept: Mapping[str, str]) -> list[str]:
     some file systems see no difference. Which files exist plays no part: the same photos get the same names again.
 
     Args:
-        photos: in the order of `find`.
+        photos: in the order of `find_photos`.
         kept: names from earlier runs, by absolute path; these photos keep them, and no other gets them.
 
     Returns:
@@ -101,12 +101,12 @@ def _alike(name: str) -> str:
     return unicodedata.normalize("NFC", name.casefold())
 
 
-def _expanded(arguments: Iterable[str], listed: Callable[[], bytes]) -> Iterator[str]:
+def _expand(arguments: Iterable[str], read_list: Callable[[], bytes]) -> Iterator[str]:
     for argument in arguments:
         if argument != "-":
             yield argument
             continue
-        data = listed()
+        data = read_list()
         names = data.split(b"\0") if b"\0" in data else data.splitlines()
         yield from (os.fsdecode(name) for name in names if name)
 
@@ -121,23 +121,23 @@ def _matches(pattern: str) -> list[str]:
     path = Path(pattern)
     dots = any(part.startswith(".") for part in path.parts if part not in (".", ".."))
     try:
-        found = [Path(path.anchor, match) for match in Path(path.anchor).glob(str(path.relative_to(path.anchor)))]
+        matches = [Path(path.anchor, match) for match in Path(path.anchor).glob(str(path.relative_to(path.anchor)))]
     except (ValueError, NotImplementedError):  # such as `**.jpg`
         return []
-    return sorted(str(match) for match in found if dots or not any(part.startswith(".") for part in match.parts))
+    return sorted(str(match) for match in matches if dots or not any(part.startswith(".") for part in match.parts))
 
 
 def _photos(path: str, recursive: bool, inputs: Inputs) -> list[Photo]:
     """The photos of a file or folder; what else there is to say goes into `inputs`."""
     if os.path.isdir(path):
         return _photos_in(path, recursive, inputs)
-    if wrong := _wrong(path):
-        inputs.refused[path] = wrong
+    if trouble := _trouble(path):
+        inputs.refused[path] = trouble
         return []
     return [Photo(Path(path), photo_stem(os.path.basename(path)))]
 
 
-def _wrong(path: str | Path) -> str | None:
+def _trouble(path: str | Path) -> str | None:
     """Why there is nothing to read, if so."""
     try:
         os.stat(path)
@@ -158,18 +158,18 @@ def _photos_in(folder: str, recursive: bool, inputs: Inputs) -> list[Photo]:
     def refuse(error: OSError) -> None:
         refused[error.filename] = f"cannot be listed ({error.strerror})"
 
-    found = []
+    photos = []
     for place, subfolders, files in os.walk(folder, onerror=refuse):
         subfolders[:] = [name for name in subfolders if recursive and not name.startswith(".")]
         for path in (Path(place, name) for name in files if not name.startswith(".")):
             if path.suffix.lower() not in SUFFIXES:
                 continue
-            if path.is_symlink() and (wrong := _wrong(path)):
-                refused[str(path)] = wrong
+            if path.is_symlink() and (trouble := _trouble(path)):
+                refused[str(path)] = trouble
             else:
-                found.append(Photo(path, path.relative_to(folder).with_name(photo_stem(path.name)).as_posix()))
-    if not found and not refused:
+                photos.append(Photo(path, path.relative_to(folder).with_name(photo_stem(path.name)).as_posix()))
+    if not photos and not refused:
         ending = f"files ending in {', '.join(sorted(SUFFIXES))}"
         refused[folder] = f"no photos; expected {ending}" + ("" if recursive else ", or --recursive for its folders")
     inputs.refused |= refused
-    return sorted(found, key=lambda photo: photo.path)
+    return sorted(photos, key=lambda photo: photo.path)

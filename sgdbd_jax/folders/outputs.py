@@ -13,6 +13,7 @@ from PIL import Image
 
 from sgdbd_jax.data.photos import White
 from sgdbd_jax.data.resizing import resize_photo
+from sgdbd_jax.pictures import png
 
 Binary = Literal["fixed", "adaptive", "conservative"]
 
@@ -55,8 +56,7 @@ class Results:
             The end of a file's name, and its bytes, a PNG.
         """
         for ending in self.endings:
-            # Level 1 takes a quarter of the usual level's time, for a fifth more bytes.
-            yield ending, _encoded(self._picture(ending, photo, mask), "PNG", compress_level=1)
+            yield ending, png(self._picture(ending, photo, mask), compress_level=1)  # of the levels the fastest
 
     def _picture(self, ending: str, photo: np.ndarray, mask: np.ndarray) -> Image.Image:
         if ending == ".overlay.png":
@@ -130,11 +130,11 @@ def thumbnails(photo: np.ndarray, mask: np.ndarray) -> tuple[bytes, bytes]:
     size = max(1, round(scale * mask.shape[0])), max(1, round(scale * mask.shape[1]))
     small = resize_photo(photo, size)
     pictures = Image.fromarray(small), overlay(small, resize_photo(mask, size))
-    shown, tinted = (_encoded(picture, "JPEG", quality=80) for picture in pictures)
-    return shown, tinted
+    plain, tinted = map(_jpeg, pictures)
+    return plain, tinted
 
 
-def _encoded(picture: Image.Image, form: str, **options: int) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, form, **options)
-    return buffer.getvalue()
+def _jpeg(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=80)
+    return file.getvalue()

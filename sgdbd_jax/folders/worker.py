@@ -1,4 +1,4 @@
-"""Photos by the thousand: while one is in the network, others are decoded, refined, measured and encoded."""
+"""A photo from its file to its results, by threads: while one is in the network, others are decoded and encoded."""
 
 import contextlib
 import errno
@@ -17,11 +17,11 @@ from sgdbd_jax.errors import UserError, shown
 from sgdbd_jax.files import write_atomically
 from sgdbd_jax.folders.inputs import Photo
 from sgdbd_jax.folders.outputs import Results, eight_bits, thumbnails
-from sgdbd_jax.folders.report import Record
+from sgdbd_jax.folders.record import Record, failure
 
 WORKERS = max(3, os.cpu_count() or 1)  # threads: one decodes, one is in the network, the others finish, in 0.2 GB
 PIXELS = 48_000_000  # of photos in hand, beyond which no other is read; at 12 bytes each that is 0.6 GB
-NO_MORE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}  # what befell one file will befall the next
+FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}  # errors of one file that the next will have too
 
 
 class DiskFailed(UserError):
@@ -29,15 +29,15 @@ class DiskFailed(UserError):
 
 
 class Worker:
-    """Takes photos from file to results, for several threads, of which each is at a stage of its own.
+    """Takes a photo from its file to its results; for several threads, each with a photo of its own.
 
     Args:
         detector: gives the masks; its network is asked for one photo at a time, for it takes all cores.
         out: folder of the results.
         results: which a photo gets.
         max_pixels: of a photo; larger ones are refused.
-        say: called with a line for the user on a file that cannot be used, or not all of it.
-        stopped: whether photos not yet in the network shall be left.
+        say: takes a line for the user, on a file that cannot be used or not all of it.
+        should_stop: whether photos not yet in the network shall be left.
     """
 
     def __init__(
@@ -48,10 +48,10 @@ class Worker:
         *,
         max_pixels: int,
         say: Callable[[str], None],
-        stopped: Callable[[], bool],
+        should_stop: Callable[[], bool],
     ) -> None:
         self._detector, self._out, self._results = detector, out, results
-        self._max_pixels, self._say, self._stopped = max_pixels, say, stopped
+        self._max_pixels, self._say, self._should_stop = max_pixels, say, should_stop
         self._room, self._network = Room(PIXELS), threading.Lock()
 
     def __call__(self, job: tuple[Photo, str]) -> Record | None:
@@ -69,7 +69,7 @@ class Worker:
         photo, name = job
         try:
             return self._work(photo, name)
-        except _Stopped:
+        except _Stop:
             return None
         except DiskFailed:
             raise
@@ -105,8 +105,8 @@ class Worker:
         return load_photo(photo.path, max_pixels=self._max_pixels, note=note)
 
     def _go_on(self) -> None:
-        if self._stopped():
-            raise _Stopped
+        if self._should_stop():
+            raise _Stop
 
 
 class Room:
@@ -140,12 +140,7 @@ class Room:
                 self._changed.notify()
 
 
-def failure(path: str, name: str, reason: str) -> Record:
-    """The record of what could not be done."""
-    return Record(path, name, 0, 0, "failed", reason, 0.0, None, b"", b"")
-
-
-class _Stopped(Exception):
+class _Stop(Exception):
     """The photo in hand is to be left."""
 
 
@@ -153,6 +148,6 @@ def _write(path: Path, data: bytes) -> None:
     try:
         write_atomically(path, data)
     except UserError as error:
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno in NO_MORE:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL_DISK:
             raise DiskFailed(str(error)) from error
         raise

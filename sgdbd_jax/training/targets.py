@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from PIL import Image
 
 from sgdbd_jax.data.photos import load_mask
 from sgdbd_jax.data.sources import KEEP, FileImages
@@ -22,6 +20,7 @@ from sgdbd_jax.detection.detector import Detector
 from sgdbd_jax.detection.refine import Refinement
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.files import write_atomically
+from sgdbd_jax.pictures import png
 from sgdbd_jax.training.parallel import any_process, wait_for_all
 from sgdbd_jax.training.run import Run, Stopped
 from sgdbd_jax.training.samples import prediction
@@ -61,7 +60,7 @@ def make_targets(run: Run, teacher: Mapping[str, Any]) -> Sequence[np.ndarray]:
         if made is None:
             made = np.rint(255 * detect(photo)).astype(np.uint8)
             if run.main:
-                write_atomically(paths[number], _png(made))
+                write_atomically(paths[number], png(made))
         return made
 
     targets = FileImages(lambda path: load_mask(path, white="focused"), keep=KEEP)
@@ -97,9 +96,3 @@ def _kept(path: Path, photo: np.ndarray) -> np.ndarray | None:
     except UserError:  # none yet, or damaged: it is made again
         return None
     return mask if mask.shape == photo.shape[:2] else None
-
-
-def _png(mask: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(mask).save(file, "png")
-    return file.getvalue()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-USE = "import sys; from experiments import allocator; allocator.use_huge_pages(); "
+USE = "import sys; from sgdbd_jax.cli import allocator; allocator.use_huge_pages(); "
 FAULTS = """
 import resource
 

@@ -34,7 +34,7 @@ def entries(cache):
 
 @pytest.fixture(scope="module")
 def predict(tmp_path_factory):
-    """Runs the command with a cache folder; gives its mask and what it said on standard error."""
+    """Runs the command with a cache folder; gives its mask and its standard error."""
     folder = tmp_path_factory.mktemp("predict")
     weights = save_generator(folder / "g.safetensors", random_variables())
     photo = folder / "a.png"
@@ -60,8 +60,8 @@ def predict(tmp_path_factory):
 def filled(predict, tmp_path_factory):
     """The cache folder that a first run leaves, and the mask it made."""
     cache = tmp_path_factory.mktemp("cache")
-    mask, told = predict(cache)
-    assert not re.search("warning|error", told, re.IGNORECASE)
+    mask, errors = predict(cache)
+    assert not re.search("warning|error", errors, re.IGNORECASE)
     assert entries(cache)
     return cache, mask
 
@@ -69,9 +69,9 @@ def filled(predict, tmp_path_factory):
 def test_a_second_run_compiles_nothing_and_gives_the_same_bits(predict, filled):
     cache, mask = filled
     before = entries(cache)
-    again, told = predict(cache, JAX_LOG_COMPILES="1", JAX_EXPLAIN_CACHE_MISSES="1")
-    assert "PERSISTENT COMPILATION CACHE MISS" not in told
-    assert told.count("Persistent compilation cache hit for") == len(before)
+    again, errors = predict(cache, JAX_LOG_COMPILES="1", JAX_EXPLAIN_CACHE_MISSES="1")
+    assert "PERSISTENT COMPILATION CACHE MISS" not in errors
+    assert errors.count("Persistent compilation cache hit for") == len(before)
     assert (again, entries(cache)) == (mask, before)
 
 
@@ -80,8 +80,8 @@ def test_damaged_programs_are_compiled_anew_without_a_word(predict, filled):
     sizes = {path: path.stat().st_size for path in entries(cache)}
     for place, path in enumerate(sizes):
         path.write_bytes(path.read_bytes()[: 100 * (place % 2)])
-    again, told = predict(cache)
-    assert again == mask and not re.search("warning|error", told, re.IGNORECASE)
+    again, errors = predict(cache)
+    assert again == mask and not re.search("warning|error", errors, re.IGNORECASE)
     assert all(path.stat().st_size > size // 2 for path, size in sizes.items())
 
 
@@ -90,7 +90,7 @@ def test_damaged_programs_are_compiled_anew_without_a_word(predict, filled):
 
 def kept(cache, code="", **variables):
     """What `keep` makes of the variables, in a process of its own in which `code` ran before."""
-    script = f"{code}\nimport os\nfrom experiments import compiled\ncompiled.keep()\n"
+    script = f"{code}\nimport os\nfrom sgdbd_jax.cli import compiled\ncompiled.keep()\n"
     script += f"print(*(os.environ.get(name) for name in {CHOSEN}), sep='\\n')"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, env=environment(cache, **variables), capture_output=True, text=True
@@ -149,10 +149,10 @@ def test_the_oldest_programs_beyond_the_limit_are_removed(tmp_path, monkeypatch)
 @pytest.mark.parametrize("several", [False, True])
 def test_of_several_processes_none_keeps_programs_of_its_own(several, monkeypatch):
     """They compile together, and wait for one another there."""
-    told = []
-    monkeypatch.setattr(compiled, "keep", lambda: told.append("keeps"))
-    monkeypatch.setattr(train, "_join", lambda options: told.append("joins"))
+    calls = []
+    monkeypatch.setattr(compiled, "keep", lambda: calls.append("keeps"))
+    monkeypatch.setattr(train, "_join", lambda options: calls.append("joins"))
     options = ["--coordinator", "127.0.0.1:1", "--num_processes", "2", "--process_id", "0"] if several else []
     with pytest.raises(UserError, match="no/such/folder"):
         train.main(["--source", "no/such/folder", "--clear", "x", "--vgg16", "random", *options])
-    assert told == ["joins" if several else "keeps"]
+    assert calls == ["joins" if several else "keeps"]

@@ -1,5 +1,6 @@
 """From weights and photos to masks: what counts as a photo, sizes, padding, tiles, threads, BatchNorm, refusals."""
 
+import doctest
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -11,6 +12,7 @@ from PIL import Image
 from tiny_generators import CONFIG, constant_variables, random_variables, save_generator
 
 from sgdbd_jax.config import GeneratorConfig
+from sgdbd_jax.detection import detector as module
 from sgdbd_jax.detection.detector import Detector
 from sgdbd_jax.detection.refine import Refinement
 from sgdbd_jax.detection.tiling import carry
@@ -100,12 +102,12 @@ def test_a_refinement_is_of_the_mask_and_the_photo_that_the_network_sees():
 
     mask = Detector(CONFIG, VARIABLES, work_size=32, refinement=Recording())(photo)
     assert mask.shape == (40, 24) and (mask == 0.25).all()
-    ((given, shown),) = seen
-    np.testing.assert_allclose(given, mask_by_hand(shown), atol=1e-5)
+    ((network_mask, shown),) = seen
+    np.testing.assert_allclose(network_mask, mask_by_hand(shown), atol=1e-5)
     np.testing.assert_array_equal(shown, Image.fromarray(photo).resize((32, 32), Image.Resampling.BILINEAR))
 
 
-def test_what_the_network_said_is_there_beside_what_became_of_it():
+def test_the_network_s_mask_can_be_had_beside_the_refined_one():
     photo = photo_of(40, 24)
     detector = Detector(CONFIG, VARIABLES, work_size=32, refinement=Refinement(middle=0.5))
     seen = detector.see(photo)
@@ -133,6 +135,14 @@ def test_a_work_size_squashes_the_photo_and_the_mask_comes_back():
     np.testing.assert_allclose(detector(photo, size=(32, 32)), small, atol=1e-5)
     back = np.asarray(Image.fromarray(small).resize((24, 40), Image.Resampling.BILINEAR))
     np.testing.assert_allclose(detector(photo), back, atol=1e-5)
+
+
+@pytest.mark.parametrize("work_size", ["32", np.int64(32)])
+def test_a_number_of_pixels_is_a_square_of_whatever_type_it_is(work_size, squashing):
+    photo = photo_of(40, 24)
+    detector = Detector(CONFIG, VARIABLES, work_size=work_size)
+    assert detector.see(photo).photo.shape == (32, 32, 3)
+    np.testing.assert_array_equal(detector(photo), squashing(photo))
 
 
 @pytest.fixture(scope="module")
@@ -274,10 +284,13 @@ def test_a_file_that_is_no_photo_is_refused(squashing, tmp_path):
         squashing(tmp_path / "none.jpg")
 
 
-@pytest.mark.parametrize("work_size", [0, -1, "small"])
-def test_a_work_size_without_meaning_is_refused(work_size):
+@pytest.mark.parametrize("work_size", [0, -1, 4097, 32.0, True, "", "0", "small", "max:0"])
+def test_a_work_size_without_meaning_is_refused(work_size, tmp_path):
+    """Also by `load`, which takes the file's own only where none is asked for."""
     with pytest.raises(UserError, match="work_size"):
         Detector(CONFIG, VARIABLES, work_size=work_size)
+    with pytest.raises(UserError, match="work_size"):
+        Detector.load(save_generator(tmp_path / "g.safetensors", VARIABLES), work_size=work_size)
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path):
@@ -315,3 +328,8 @@ def test_a_truncated_file_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match=r"g\.safetensors: not a readable safetensors file"):
         Detector.load(path)
+
+
+def test_the_example_runs_as_it_is_written():
+    results = doctest.testmod(module)
+    assert results.attempted > 0 and results.failed == 0

@@ -10,9 +10,8 @@ from PIL import Image
 from sgdbd_jax.data.scenes import SceneConfig, render_scene
 from sgdbd_jax.detection.focus import FLAGS, FLAT, SIDE, Focus, certainty, measure
 
-RNG = np.random.default_rng(0)
-TEXTURE = RNG.integers(0, 256, (200, 300, 3), np.uint8)
-BLOCKS = np.kron(RNG.integers(0, 256, (64, 64, 3), np.uint8), np.ones((8, 8, 1), np.uint8))
+TEXTURE = np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)
+BLOCKS = np.kron(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8), np.ones((8, 8, 1), np.uint8))
 
 
 @pytest.fixture(scope="module", params=["all", "part"])
@@ -56,9 +55,10 @@ def test_a_lone_edge_comes_to_a_half():
 
 
 def test_a_spectrum_of_natural_scenes_comes_to_three_quarters():
+    rng = np.random.default_rng(0)
     rows, columns = np.meshgrid(*2 * [np.fft.fftfreq(SIDE)], indexing="ij")
     frequency = np.maximum(np.hypot(rows, columns), 1 / SIDE)
-    noise = np.fft.ifft2(np.fft.fft2(RNG.standard_normal((SIDE, SIDE))) / frequency).real
+    noise = np.fft.ifft2(np.fft.fft2(rng.standard_normal((SIDE, SIDE))) / frequency).real
     assert score(grey(128 + 40 * noise / noise.std())) == pytest.approx(0.75, abs=0.03)
 
 
@@ -114,7 +114,7 @@ def test_a_photo_of_one_colour_says_nothing(level):
 
 
 def test_noise_of_a_sensor_is_no_detail():
-    photo = grey(90 + 3 * RNG.standard_normal((600, 800)))
+    photo = grey(90 + 3 * np.random.default_rng(0).standard_normal((600, 800)))
     focus = measure(photo, full(photo))
     assert focus.score < 0.15
     assert focus.unknown == 1
@@ -203,7 +203,7 @@ def test_nothing_sharp_is_said_by_the_mask_or_by_the_photo():
     assert measure(blurred(BLOCKS, 8), full(BLOCKS)).flags == ("nothing_sharp",)
 
 
-def test_certainty_is_what_was_said_of_the_part_in_focus_less_what_was_said_of_the_rest():
+def test_certainty_is_the_mean_over_the_part_in_focus_less_that_over_the_rest():
     focused = np.array([[True, True, False, False, False]])
     assert certainty(np.array([[1.0, 0.8, 0.3, 0.0, 0.0]]), focused) == pytest.approx(0.9 - 0.1)
     assert certainty(focused.astype(float), focused) == 1
@@ -216,7 +216,7 @@ def test_where_all_or_nothing_is_in_focus_doubt_counts_for_both_parts():
     assert certainty(np.array([[0.1, 0.3]]), np.array([[False, False]])) == pytest.approx(1 - 2 * 0.2)
 
 
-def test_low_confidence_of_a_refined_mask_is_that_of_what_the_network_said():
+def test_low_confidence_of_a_refined_mask_is_that_of_the_network_s_mask():
     """At whatever size; it changes no number."""
     mask = full(TEXTURE, 0)
     mask[:, :150] = 1
@@ -243,8 +243,9 @@ def test_low_confidence_of_flat_photos_undecided_masks_and_tiny_photos():
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1), (2, 3), (40, 4000)])
 @pytest.mark.parametrize("level", [0, 1, None])
 def test_photos_of_any_shape_have_numbers(shape, level):
-    photo = RNG.integers(0, 256, (*shape, 3), np.uint8)
-    mask = RNG.random(shape, np.float32) if level is None else np.full(shape, level, np.float32)
+    rng = np.random.default_rng(0)
+    photo = rng.integers(0, 256, (*shape, 3), np.uint8)
+    mask = rng.random(shape, np.float32) if level is None else np.full(shape, level, np.float32)
     focus = measure(photo, mask)
     assert all(0 <= value <= 1 for value in (focus.share, focus.score, focus.unknown))
     assert set(focus.flags) <= FLAGS.keys()
@@ -271,7 +272,7 @@ def test_numbers_are_plain_and_can_be_written_as_json():
 
 
 @pytest.mark.parametrize(
-    ("photo", "masks", "found"),
+    ("photo", "masks", "message"),
     [
         (TEXTURE.astype(np.float32), [full(TEXTURE)], r"uint8 \[H, W, 3\], here float32"),
         (TEXTURE[..., 0], [full(TEXTURE)], r"here uint8 \(200, 300\)"),
@@ -280,6 +281,6 @@ def test_numbers_are_plain_and_can_be_written_as_json():
         (TEXTURE, [full(TEXTURE), TEXTURE], r"\[h, w\], here \(200, 300, 3\)"),
     ],
 )
-def test_what_is_no_photo_with_its_mask_is_refused(photo, masks, found):
-    with pytest.raises(ValueError, match=found):
+def test_what_is_no_photo_with_its_mask_is_refused(photo, masks, message):
+    with pytest.raises(ValueError, match=message):
         measure(photo, *masks)

@@ -6,8 +6,7 @@ import pytest
 from sgdbd_jax.detection.refine import Refinement, guided_filter, segment
 from sgdbd_jax.errors import UserError
 
-RNG = np.random.default_rng(0)
-PHOTO = RNG.integers(0, 256, (40, 50, 3), np.uint8)
+PHOTO = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
 
 
 @pytest.fixture
@@ -15,7 +14,8 @@ def disk():
     """A reddish disk on a greenish ground, both grainy: `[60, 90, 3]` uint8, and where the disk is."""
     rows, columns = np.mgrid[:60, :90]
     inside = (rows - 30) ** 2 + (columns - 50) ** 2 < 20**2
-    photo = np.where(inside[..., None], (180, 60, 40), (60, 140, 80)) + RNG.integers(-15, 16, (60, 90, 3))
+    grain = np.random.default_rng(0).integers(-15, 16, (60, 90, 3))
+    photo = np.where(inside[..., None], (180, 60, 40), (60, 140, 80)) + grain
     return photo.astype(np.uint8), inside
 
 
@@ -60,15 +60,15 @@ def test_a_segmentation_finds_the_disk_from_a_few_sure_pixels(disk):
 def test_what_is_sure_stays_whatever_its_colour(disk):
     photo, inside = disk
     wrong = np.zeros_like(inside)
-    wrong[28:33, 48:53] = True  # on the disk, and said to be outside
+    wrong[28:33, 48:53] = True  # on the disk, but sure to be outside
     cut = segment(photo, inside & ~wrong, sure=wrong | (inside & ~wrong), iterations=3)
     assert not cut[wrong].any() and cut[inside & ~wrong].all()
 
 
 def test_a_segmentation_is_the_same_each_time(disk):
-    photo, inside = disk
-    guess = inside ^ (RNG.random(inside.shape) < 0.2)
-    sure = RNG.random(inside.shape) < 0.05
+    (photo, inside), rng = disk, np.random.default_rng(1)
+    guess = inside ^ (rng.random(inside.shape) < 0.2)
+    sure = rng.random(inside.shape) < 0.05
     first, second = (segment(photo, guess, sure=sure, iterations=2) for _ in range(2))
     np.testing.assert_array_equal(first, second)
 

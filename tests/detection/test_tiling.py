@@ -10,12 +10,20 @@ from sgdbd_jax.detection import tiling
 from sgdbd_jax.detection.refine import guided_filter
 from sgdbd_jax.detection.tiling import MARGIN, OVERLAP, RAMP, TILE, by_tiles, carry
 
-RNG = np.random.default_rng(0)
 RED, BLUE = (200, 60, 40), (40, 80, 190)
 
 
 def first_channel(photo: np.ndarray) -> np.ndarray:
     return photo[..., 0].astype(np.float32) / 255
+
+
+def noise(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def level(height: int, width: int) -> np.ndarray:
+    """A random mask."""
+    return np.random.default_rng(1).random((height, width), np.float32)
 
 
 def small(photo: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -29,7 +37,7 @@ def two_colours(height: int, width: int, edge: int) -> np.ndarray:
 
 @pytest.mark.parametrize("shape", [(1, 1), (640, 640), (641, 30), (1025, 1300)])
 def test_what_has_no_neighbours_to_miss_is_the_same_by_tiles(shape):
-    photo = RNG.integers(0, 256, (*shape, 3), np.uint8)
+    photo = noise(*shape)
     sizes = []
 
     def detect(tile: np.ndarray) -> np.ndarray:
@@ -62,21 +70,21 @@ def test_a_tile_fades_into_the_next():
 
 
 def test_carried_to_its_own_size_a_mask_is_filtered():
-    photo, mask = RNG.integers(0, 256, (20, 30, 3), np.uint8), RNG.random((20, 30), np.float32)
+    photo, mask = noise(20, 30), level(20, 30)
     expected = guided_filter(mask, photo, radius=tiling.RADIUS, epsilon=tiling.EPSILON)
     np.testing.assert_allclose(carry(mask, photo, photo), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 700), (301, 203)])
 def test_a_constant_mask_stays(shape):
-    photo = RNG.integers(0, 256, (*shape, 3), np.uint8)
+    photo = noise(*shape)
     carried = carry(np.full((10, 13), 0.3, np.float32), small(photo, 10, 13), photo)
     assert carried.dtype == np.float32
     np.testing.assert_allclose(carried, np.full(shape, 0.3), atol=1e-5)
 
 
 def test_a_mask_that_is_linear_in_the_colours_stays_so():
-    photo = small(RNG.integers(0, 256, (8, 9, 3), np.uint8), 120, 160)
+    photo = small(noise(8, 9), 120, 160)
     shown = small(photo, 30, 40)
     linear = np.array([0.5, 0.2, -0.3]) / 255
     np.testing.assert_allclose(carry(shown @ linear + 0.3, shown, photo), photo @ linear + 0.3, atol=0.02)
@@ -92,8 +100,8 @@ def test_an_edge_is_as_sharp_as_the_large_photo_s():
 
 
 def test_stripes_leave_no_trace(monkeypatch):
-    photo = RNG.integers(0, 256, (203, 90, 3), np.uint8)
-    shown, mask = small(photo, 41, 18), RNG.random((41, 18), np.float32)
+    photo = noise(203, 90)
+    shown, mask = small(photo, 41, 18), level(41, 18)
     whole = carry(mask, shown, photo)
     for rows in 1, 7, 50:
         monkeypatch.setattr(tiling, "STRIPE", rows * 90)

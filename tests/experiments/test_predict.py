@@ -20,12 +20,11 @@ import pytest
 from PIL import Image
 from tiny_generators import constant_variables, save_generator
 
-from experiments import predict
 from experiments.predict import main
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.files import write_atomically
-from sgdbd_jax.folders import report
-from sgdbd_jax.folders import worker as batch
+from sgdbd_jax.folders import report, worker
+from sgdbd_jax.folders import run as folder_run
 
 ROOT = Path(__file__).parents[2]
 REPORTS = ["report.csv", "report.html", "report.jsonl"]
@@ -132,9 +131,9 @@ def test_photos_left_out_for_their_names_are_told_the_first_three_by_name(run, t
     named = [save(tmp_path / f"{letter}.mask.png") for letter in "abcde"]
     assert run(*named, save(tmp_path / "a.png")) == 0
     first = ", ".join(map(str, named[:3]))
-    told = capsys.readouterr()
-    assert f"warning: left out, for they are named as results of this command: {first} and 2 more\n" in told.err
-    assert told.out.startswith("1 mask and report.html in ")
+    printed = capsys.readouterr()
+    assert f"warning: left out, for they are named as results of this command: {first} and 2 more\n" in printed.err
+    assert printed.out.startswith("1 mask and report.html in ")
 
 
 def test_photos_keep_their_place_under_the_folder(run, tmp_path, out):
@@ -158,9 +157,9 @@ def test_photos_of_one_name_do_not_overwrite_each_other(run, tmp_path, out, caps
         with Image.open(out / name) as mask:
             heights[name] = mask.height
     assert heights == {"A.mask.png": 4, "a-2.mask.png": 3, "a-3.mask.png": 5}
-    told = capsys.readouterr().err
-    assert f"{folders[0] / 'a.jpg'}: its results are called a-2" in told
-    assert f"{folders[1] / 'a.jpg'}: its results are called a-3" in told
+    errors = capsys.readouterr().err
+    assert f"{folders[0] / 'a.jpg'}: its results are called a-2" in errors
+    assert f"{folders[1] / 'a.jpg'}: its results are called a-3" in errors
 
 
 def test_any_name_will_do(run, tmp_path, out, monkeypatch):
@@ -207,7 +206,7 @@ def test_a_bad_file_never_stops_the_rest_and_is_named_with_its_reason(run, tmp_p
     if os.geteuid() != 0:  # who may read anything
         failing.add("locked.jpg")
     assert run(photos, tmp_path / "nowhere", "--recursive", "--max_pixels", "10000", "--work_size", "max:64") == 1
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
     good = {"good.jpg", "really a jpeg.png", "one pixel.png", "line.png", "locked.jpg"} - failing
     assert statuses(out) == (
         {f"photos/{name}": "failed" for name in failing}
@@ -220,22 +219,22 @@ def test_a_bad_file_never_stops_the_rest_and_is_named_with_its_reason(run, tmp_p
     for record in report.read(out).values():
         assert bool(record.error) == (record.status == "failed")
         if record.error:
-            assert told.err.count(f"error: {record.path}: {record.error}\n") == 1
+            assert printed.err.count(f"error: {record.path}: {record.error}\n") == 1
     assert "no such file or folder" in report.read(out)[str(tmp_path / "nowhere")].error
-    assert f"{len(good)} masks" in told.out
-    assert f"; {len(failing) + 1} failed" in told.out
+    assert f"{len(good)} masks" in printed.out
+    assert f"; {len(failing) + 1} failed" in printed.out
 
 
 def test_a_defect_at_one_photo_does_not_stop_the_rest(run, tmp_path, out, monkeypatch, capsys):
     """As little as a lack of memory."""
-    measure = batch.measure
+    measure = worker.measure
 
     def fail(photo, *masks):
         if photo.shape[0] == 5:
             raise RuntimeError("Out of memory\nallocating 10 bytes")
         return measure(photo, *masks)
 
-    monkeypatch.setattr(batch, "measure", fail)
+    monkeypatch.setattr(worker, "measure", fail)
     assert run(save(tmp_path / "a.png", height=5), save(tmp_path / "b.png", height=6)) == 1
     assert made(out) == ["b.mask.png"]
     assert f"error: {tmp_path}/a.png: RuntimeError: Out of memory allocating 10 bytes\n" in capsys.readouterr().err
@@ -264,8 +263,8 @@ def test_a_full_disk_ends_the_run_with_the_report_of_what_was_done(run, tmp_path
             raise UserError(f"{path}: full") from OSError(errno.ENOSPC, "No space left on device")
         write_atomically(path, data)
 
-    monkeypatch.setattr(batch, "write_atomically", full)
-    monkeypatch.setattr(batch, "WORKERS", 1)
+    monkeypatch.setattr(worker, "write_atomically", full)
+    monkeypatch.setattr(folder_run, "WORKERS", 1)
     with pytest.raises(UserError, match=r"c\.mask\.png: full"):
         run(*(save(tmp_path / f"{name}.png") for name in "abcdefgh"))
     assert statuses(out) == {"a.png": "done", "b.png": "done"}
@@ -274,7 +273,7 @@ def test_a_full_disk_ends_the_run_with_the_report_of_what_was_done(run, tmp_path
 
 def test_a_folder_that_cannot_be_written_is_told_before_any_work(run, tmp_path, out, monkeypatch):
     out.write_bytes(b"a file")
-    monkeypatch.setattr(batch, "load_photo", lambda *_, **__: pytest.fail("worked"))
+    monkeypatch.setattr(worker, "load_photo", lambda *_, **__: pytest.fail("worked"))
     with pytest.raises(UserError, match="out"):
         run(save(tmp_path / "a.png"))
 
@@ -382,7 +381,7 @@ def test_resume_takes_as_done_only_what_was_made_so_and_since_the_photo(run, tmp
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_leaves_the_report_of_what_was_done_and_resume_does_the_rest(number, run, tmp_path, out, monkeypatch):
     photos = [save(tmp_path / f"{at:02}.png") for at in range(20)]
-    load = batch.load_photo
+    load = worker.load_photo
 
     def stop(path, **options):
         if path.stem == "05":
@@ -390,7 +389,7 @@ def test_a_stop_leaves_the_report_of_what_was_done_and_resume_does_the_rest(numb
             time.sleep(0.2)  # for the main thread to hear it
         return load(path, **options)
 
-    monkeypatch.setattr(batch, "load_photo", stop)
+    monkeypatch.setattr(worker, "load_photo", stop)
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     assert run(*photos) == 128 + number
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
@@ -398,7 +397,7 @@ def test_a_stop_leaves_the_report_of_what_was_done_and_resume_does_the_rest(numb
     assert 3 <= len(done) <= 5 and set(done.values()) == {"done"}  # those in hand were finished, or left
     assert made(out) == sorted(f"{Path(name).stem}.mask.png" for name in done)
 
-    monkeypatch.setattr(batch, "load_photo", load)
+    monkeypatch.setattr(worker, "load_photo", load)
     before = stamps(out, ".mask.png")
     assert run(*photos, "--resume") == 0
     assert len(statuses(out)) == len(made(out)) == 20
@@ -415,12 +414,12 @@ def test_ctrl_c_ends_the_real_process_with_130_and_the_report(weights, tmp_path,
     while process.poll() is None and not (out / "0003.mask.png").exists():
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    told = process.communicate(timeout=60)
-    assert process.returncode == 130, told
-    assert "Traceback" not in told[1]
+    out_and_err = process.communicate(timeout=60)
+    assert process.returncode == 130, out_and_err
+    assert "Traceback" not in out_and_err[1]
     done = report.read(out)
     assert 3 <= len(done) < 2000
-    assert f"{len(done)} masks" in told[0] and f"; {2000 - len(done)} left" in told[0]
+    assert f"{len(done)} masks" in out_and_err[0] and f"; {2000 - len(done)} left" in out_and_err[0]
     assert made(out) == sorted(f"{record.name}.mask.png" for record in done.values())
 
 
@@ -434,7 +433,7 @@ def test_the_report_is_saved_now_and_then(run, tmp_path, out, monkeypatch):
         write(folder, records)
 
     monkeypatch.setattr(report, "write", note)
-    monkeypatch.setattr(predict, "SAVE_EVERY", 0)
+    monkeypatch.setattr(folder_run, "SAVE_EVERY", 0)
     assert run(*(save(tmp_path / f"{name}.png") for name in "abc")) == 0
     assert written == [0, 1, 2, 3, 3]
 

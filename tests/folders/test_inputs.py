@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sgdbd_jax.errors import shown
-from sgdbd_jax.folders.inputs import Photo, find, name_results
+from sgdbd_jax.folders.inputs import Photo, find_photos, name_results
 
 
 @pytest.fixture
@@ -24,16 +24,16 @@ def touch(*names):
 
 
 def photos(*arguments, recursive=False, stdin=b""):
-    """Paths and places of what is found, where nothing is refused."""
-    found = find(arguments, recursive=recursive, listed=lambda: stdin)
-    assert found.refused == {}
-    return [(str(photo.path), photo.place) for photo in found.photos]
+    """Paths and places of the photos, where nothing is refused."""
+    inputs = find_photos(arguments, recursive=recursive, read_list=lambda: stdin)
+    assert inputs.refused == {}
+    return [(str(photo.path), photo.place) for photo in inputs.photos]
 
 
 def refused(*arguments, **options):
-    found = find(arguments, recursive=False, listed=bytes, **options)
-    assert found.photos == []
-    return found.refused
+    inputs = find_photos(arguments, recursive=False, read_list=bytes, **options)
+    assert inputs.photos == []
+    return inputs.refused
 
 
 # Arguments.
@@ -142,9 +142,9 @@ def test_a_link_of_a_folder_or_pattern_that_leads_nowhere_does_not_cost_the_othe
     Path("trip/d.jpg").symlink_to("../gone.jpg")
     Path("trip/e.jpg").symlink_to("a.jpg")
     for argument in ("trip", "trip/*"):
-        found = find([argument], recursive=False, listed=bytes)
-        assert [photo.place for photo in found.photos] == ["a"]
-        assert found.refused == {
+        inputs = find_photos([argument], recursive=False, read_list=bytes)
+        assert [photo.place for photo in inputs.photos] == ["a"]
+        assert inputs.refused == {
             "trip/b.jpg": "a link to c.jpg that leads back to itself",
             "trip/c.jpg": "a link to b.jpg that leads back to itself",
             "trip/d.jpg": "a link to ../gone.jpg that leads nowhere",
@@ -161,16 +161,16 @@ def test_a_folder_that_cannot_be_listed_does_not_cost_the_others(here, monkeypat
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    found = find(["trip", "trip/secret"], recursive=True, listed=bytes)
-    assert [photo.place for photo in found.photos] == ["a"]
-    assert found.refused == {"trip/secret": "cannot be listed (Permission denied)"}
+    inputs = find_photos(["trip", "trip/secret"], recursive=True, read_list=bytes)
+    assert [photo.place for photo in inputs.photos] == ["a"]
+    assert inputs.refused == {"trip/secret": "cannot be listed (Permission denied)"}
 
 
 def test_results_of_the_command_are_not_photos(here):
     touch("a.jpg", *(f"a.{kind}.png" for kind in ("mask", "overlay", "cutout", "binary")), "b.mask.jpg")
-    found = find([".", "a.mask.png"], recursive=False, listed=bytes)
-    assert [photo.place for photo in found.photos] == ["a", "b.mask"]
-    assert found.results == {Path(f"a.{kind}.png") for kind in ("mask", "overlay", "cutout", "binary")}
+    inputs = find_photos([".", "a.mask.png"], recursive=False, read_list=bytes)
+    assert [photo.place for photo in inputs.photos] == ["a", "b.mask"]
+    assert inputs.results == {Path(f"a.{kind}.png") for kind in ("mask", "overlay", "cutout", "binary")}
 
 
 # Names.

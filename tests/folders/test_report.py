@@ -14,7 +14,8 @@ from PIL import Image
 from sgdbd_jax.detection.focus import FLAGS, Focus
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.folders import report
-from sgdbd_jax.folders.report import Record, read, write
+from sgdbd_jax.folders.record import Record
+from sgdbd_jax.folders.report import read, write
 
 
 def jpeg(level: int) -> bytes:

@@ -9,15 +9,13 @@ import pytest
 from sgdbd_jax.data.threads import work_ahead
 from sgdbd_jax.detection.detector import Seen
 from sgdbd_jax.errors import UserError
-from sgdbd_jax.folders import worker as batch
+from sgdbd_jax.folders import worker as module
 from sgdbd_jax.folders.inputs import Photo
 from sgdbd_jax.folders.outputs import Results
 from sgdbd_jax.folders.worker import Room, Worker
 
 PATIENCE = 10  # seconds for what is to happen; it does at once
 MOMENT = 0.1  # seconds for what is not to happen
-
-TEXTURE = np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8)
 
 
 def photo(height=2, width=5):
@@ -34,8 +32,8 @@ class Masks:
         return Seen(photo, self._see(photo))
 
 
-def worker(out, see=None, *, say=print, stopped=lambda: False, **options):
-    return Worker(Masks(see or in_focus, **options), out, Results(), max_pixels=100, say=say, stopped=stopped)
+def worker(out, see=None, *, say=print, should_stop=lambda: False, **options):
+    return Worker(Masks(see or in_focus, **options), out, Results(), max_pixels=100, say=say, should_stop=should_stop)
 
 
 def job(number):
@@ -131,19 +129,20 @@ def test_decoding_the_network_refining_and_encoding_overlap(tmp_path, monkeypatc
         if path.name == "1.mask.png":
             assert in_network[3].wait(PATIENCE)
 
-    monkeypatch.setattr(batch, "load_photo", load)
-    monkeypatch.setattr(batch, "write_atomically", write)
-    records = list(work_ahead(worker(tmp_path, see, finish=finish), map(job, (1, 2, 3)), workers=batch.WORKERS))
+    monkeypatch.setattr(module, "load_photo", load)
+    monkeypatch.setattr(module, "write_atomically", write)
+    records = list(work_ahead(worker(tmp_path, see, finish=finish), map(job, (1, 2, 3)), workers=module.WORKERS))
     assert [(record.height, record.error) for record in records] == [(1, ""), (2, ""), (3, "")]
 
 
-def test_low_confidence_goes_by_what_the_network_said(tmp_path, monkeypatch):
-    """Not by what became of it."""
+def test_low_confidence_goes_by_the_network_s_mask(tmp_path, monkeypatch):
+    """Not by what was made of it."""
 
     def see(pixels):
         return np.full(pixels.shape[:2], 0.6, np.float32)
 
-    monkeypatch.setattr(batch, "load_photo", lambda path, **options: TEXTURE)
+    texture = np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8)
+    monkeypatch.setattr(module, "load_photo", lambda path, **options: texture)
     sure, unsure = (
         worker(tmp_path, network, finish=lambda photo, seen: in_focus(photo))(job(1)).focus for network in (None, see)
     )
@@ -161,7 +160,7 @@ def test_the_network_sees_one_photo_at_a_time(tmp_path, monkeypatch):
         assert alone
         return in_focus(pixels)
 
-    monkeypatch.setattr(batch, "load_photo", lambda path, **options: photo())
+    monkeypatch.setattr(module, "load_photo", lambda path, **options: photo())
     records = list(work_ahead(worker(tmp_path, see), map(job, range(8)), workers=4))
     assert [record.error for record in records] == [""] * 8
 
@@ -175,8 +174,8 @@ def test_at_a_stop_what_has_not_reached_the_network_is_left(tmp_path, monkeypatc
             stopped.set()
         return photo()
 
-    monkeypatch.setattr(batch, "load_photo", load)
-    work = worker(tmp_path, stopped=stopped.is_set)
+    monkeypatch.setattr(module, "load_photo", load)
+    work = worker(tmp_path, should_stop=stopped.is_set)
     records = [work(job(number)) for number in (1, 2, 3)]
     assert [record and record.name for record in records] == ["1", None, None]
     assert loaded == ["1", "2"]
@@ -188,11 +187,11 @@ def test_what_readers_remark_is_said_with_the_photo_s_name(tmp_path, monkeypatch
         note("first of 3 frames")
         raise UserError(f"{path}: too many pixels, the limit is {max_pixels}")
 
-    said = []
-    monkeypatch.setattr(batch, "load_photo", load)
-    record = worker(tmp_path, say=said.append)(job(1))
+    lines = []
+    monkeypatch.setattr(module, "load_photo", load)
+    record = worker(tmp_path, say=lines.append)(job(1))
     assert (record.status, record.error) == ("failed", "too many pixels, the limit is 100")
-    assert said == [
+    assert lines == [
         "note: /photos/1.jpg: first of 3 frames",
         "error: /photos/1.jpg: too many pixels, the limit is 100",
     ]
