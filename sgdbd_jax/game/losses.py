@@ -12,6 +12,10 @@ import optax
 def adversarial_loss(fake_logits: jax.Array, *, form: str = "non_saturating") -> jax.Array:
     """What one discriminator's verdict on the composites costs the generator; half of L_G (Eq. 3).
 
+    >>> undecided = jnp.zeros(4)  # D = 1/2
+    >>> print(f"{adversarial_loss(undecided):.3f}, {adversarial_loss(undecided, form='saturating'):.3f}")
+    0.693, -0.693
+
     Args:
         fake_logits: `[B]` float logits of D on composites.
         form: "saturating": `log(1 - D)`, Eq. 3 as printed, whose gradient vanishes as D wins;
@@ -34,6 +38,10 @@ def adversarial_loss(fake_logits: jax.Array, *, form: str = "non_saturating") ->
 def discriminator_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
     """Cross-entropy of one discriminator; half of -L_D (Eq. 4, which is maximised).
 
+    >>> right, undecided = jnp.full(4, 100.0), jnp.zeros(4)
+    >>> print(f"{abs(discriminator_loss(right, -right)):.3f}, {discriminator_loss(undecided, undecided):.3f}")
+    0.000, 1.386
+
     Args:
         real_logits: `[B]` float logits of D on real photos.
         fake_logits: `[B]` float logits of D on composites.
@@ -47,6 +55,10 @@ def discriminator_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Ar
 
 def feature_distance(a: jax.Array, b: jax.Array, *, epsilon: float = 1e-8) -> jax.Array:
     """Mean cosine distance of two batches of features; half of L_B (Eq. 5).
+
+    >>> east, north = jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 1.0]])
+    >>> float(feature_distance(east, 3 * east)), float(feature_distance(east, north)), float(feature_distance(east, -east))
+    (0.0, 1.0, 2.0)
 
     Eq. 5 prints the cosine *of* the cosine similarity, which falls as features agree; the similarity is meant.
 
@@ -67,6 +79,10 @@ def bilateral_loss(
 ) -> jax.Array:
     """Bilateral triplet-excavating loss L_B (Eq. 5).
 
+    >>> east, north = jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 1.0]])
+    >>> float(bilateral_loss(east, east, north, north)), float(bilateral_loss(east, north, north, -north))
+    (0.0, 3.0)
+
     Args:
         composite_clear, clear, composite_blur, blurred: `[B, F]` float features V of C_c, I_c, C_b, I_b.
 
@@ -78,6 +94,10 @@ def bilateral_loss(
 
 def coverage_loss(mask: jax.Array, *, minimum: float = 0.1) -> jax.Array:
     """Penalty on a mask that covers too little (the release's).
+
+    >>> little, enough = jnp.full((1, 8, 8, 1), 0.04), jnp.full((1, 8, 8, 1), 0.5)
+    >>> print(f"{coverage_loss(little):.2f}, {coverage_loss(enough):.2f}")
+    0.06, 0.00
 
     Args:
         mask: `[B, H, W, 1]` float in [0, 1].
@@ -93,6 +113,9 @@ def coverage_loss(mask: jax.Array, *, minimum: float = 0.1) -> jax.Array:
 def binarisation_loss(mask: jax.Array) -> jax.Array:
     """Penalty on undecided pixels (the release's).
 
+    >>> float(binarisation_loss(jnp.array([0.0, 1.0]))), float(binarisation_loss(jnp.array([0.5, 0.75])))
+    (0.0, 0.375)
+
     Args:
         mask: float array in [0, 1], any shape.
 
@@ -104,6 +127,10 @@ def binarisation_loss(mask: jax.Array) -> jax.Array:
 
 def mask_cross_entropy(logits: jax.Array, truth: jax.Array) -> jax.Array:
     """Cross-entropy of a mask against a known one (Table 3's Ours(S), and the warm start on pastes).
+
+    >>> truth = jnp.ones((1, 2, 2, 1))
+    >>> print(f"{mask_cross_entropy(0 * truth, truth):.3f}, {mask_cross_entropy(100 * truth, truth):.3f}")
+    0.693, 0.000
 
     Args:
         logits: `[B, H, W, 1]` float logits of M.

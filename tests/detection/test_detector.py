@@ -1,6 +1,5 @@
 """From weights and photos to masks: what counts as a photo, sizes, padding, tiles, threads, BatchNorm, refusals."""
 
-import doctest
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -12,7 +11,6 @@ from PIL import Image
 from tiny_generators import CONFIG, constant_variables, random_variables, save_generator
 
 from sgdbd_jax.config import GeneratorConfig
-from sgdbd_jax.detection import detector as module
 from sgdbd_jax.detection.detector import Detector
 from sgdbd_jax.detection.refine import Refinement
 from sgdbd_jax.detection.tiling import carry
@@ -328,8 +326,3 @@ def test_a_truncated_file_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match=r"g\.safetensors: not a readable safetensors file"):
         Detector.load(path)
-
-
-def test_the_example_runs_as_it_is_written():
-    results = doctest.testmod(module)
-    assert results.attempted > 0 and results.failed == 0
