@@ -1,4 +1,4 @@
-"""Every choice of a run, section by section; their values are in `presets.py`.
+"""Every choice of a run, its meaning and its default, which is the paper's; `presets.py` changes them.
 
 No array library is imported here, so that a command line can be parsed, and refused, before anything heavy loads.
 """

@@ -3,8 +3,7 @@
 import errno
 import glob
 import os
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,36 +68,6 @@ def find_photos(arguments: Iterable[str], *, recursive: bool, read_list: Callabl
                     seen.add(real)
                     inputs.photos.append(photo)
     return inputs
-
-
-def name_results(photos: Sequence[Photo], kept: Mapping[str, str]) -> list[str]:
-    """Names for the results of photos, relative to the folder of results, none twice.
-
-    A photo's results are named by its place, with `-2`, `-3`, ... where others are named so already, or so alike that
-    some file systems see no difference. Which files exist plays no part: the same photos get the same names again.
-
-    Args:
-        photos: in the order of `find_photos`.
-        kept: names from earlier runs, by absolute path; these photos keep them, and no other gets them.
-
-    Returns:
-        A name a photo.
-    """
-    taken = {_alike(name) for name in kept.values()}
-    names = []
-    for photo in photos:
-        name, count = kept.get(photo.absolute, photo.place), 1
-        while photo.absolute not in kept and _alike(name) in taken:
-            count += 1
-            name = f"{photo.place}-{count}"
-        taken.add(_alike(name))
-        names.append(name)
-    return names
-
-
-def _alike(name: str) -> str:
-    """The same for names that differ in case, or in how accents are written."""
-    return unicodedata.normalize("NFC", name.casefold())
 
 
 def _expand(arguments: Iterable[str], read_list: Callable[[], bytes]) -> Iterator[str]:

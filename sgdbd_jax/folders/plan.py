@@ -13,7 +13,8 @@ from sgdbd_jax.detection.shipped import shipped
 from sgdbd_jax.errors import shown
 from sgdbd_jax.files import file_sha256
 from sgdbd_jax.folders import report
-from sgdbd_jax.folders.inputs import Inputs, Photo, name_results
+from sgdbd_jax.folders.inputs import Inputs, Photo
+from sgdbd_jax.folders.naming import name_results
 from sgdbd_jax.folders.outputs import Results
 from sgdbd_jax.folders.record import Record, failure
 

@@ -1,4 +1,4 @@
-"""Eq. 3 to 6, and the mask terms of the release: pure functions of arrays, each a scalar to minimise.
+"""Eq. 3 to 5, and the mask terms of the release: pure functions of arrays, each a scalar to minimise.
 
 All work from logits: a sigmoid followed by a logarithm overflows.
 """
@@ -57,8 +57,8 @@ def feature_distance(a: jax.Array, b: jax.Array, *, epsilon: float = 1e-8) -> ja
     """Mean cosine distance of two batches of features; half of L_B (Eq. 5).
 
     >>> east, north = jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 1.0]])
-    >>> float(feature_distance(east, 3 * east)), float(feature_distance(east, north)), float(feature_distance(east, -east))
-    (0.0, 1.0, 2.0)
+    >>> [float(feature_distance(east, other)) for other in (3 * east, north, -east)]
+    [0.0, 1.0, 2.0]
 
     Eq. 5 prints the cosine *of* the cosine similarity, which falls as features agree; the similarity is meant.
 

@@ -19,10 +19,10 @@ from sgdbd_jax.models.layers import to_unit
 from sgdbd_jax.training.loop import Stage, run_stage
 from sgdbd_jax.training.parallel import parallelize
 from sgdbd_jax.training.run import Run
-from sgdbd_jax.training.start import load_network
-from sgdbd_jax.training.state import FitState, NetState, init_net, make_optimiser
+from sgdbd_jax.training.start import read_network
+from sgdbd_jax.training.state import FitState, init_net, make_optimiser
 from sgdbd_jax.training.step import classifier_loss, make_fit_step, mask_loss
-from sgdbd_jax.weights import merge, save_weights
+from sgdbd_jax.weights import save_weights
 
 CLASSIFIER_STREAM, HELD_OUT_STREAM = 10, 11  # of random numbers
 HELD_OUT_PASTES = 256
@@ -42,7 +42,7 @@ def pretrain_classifier(run: Run) -> dict[str, Any]:
     key = jax.random.fold_in(jax.random.key(config.seed), 3)
     net = init_net(run.networks.classifier, optimiser, key, config.crops.crop, run.vgg16)
     if weights or path.exists():
-        return _read(Path(weights) if weights else path, "classifier", config.classifier, net)
+        return read_network(Path(weights) if weights else path, "classifier", config.classifier, net)
 
     step = parallelize(make_fit_step(run.networks.classifier, optimiser, classifier_loss, run.axis), run.devices)
     stage = Stage(
@@ -75,27 +75,6 @@ def fit_generator(
     fit = make_fit_step(run.networks.generator, optimiser, mask_loss, run.axis, ema_decay=config.ema_decay)
     step = parallelize(fit, run.devices)
     return run_stage(run, stage, FitState(jnp.zeros((), jnp.int32), net), step)
-
-
-def given_generator(run: Run) -> dict[str, Any] | None:
-    """The variables of the generator that the run was told to start from, or `None`.
-
-    Raises:
-        UserError: the file is not such a generator's.
-    """
-    config, weights = run.config, run.config.start.generator_weights
-    if not weights:
-        return None
-    key = jax.random.key(0)  # only its shapes are asked for
-    net = init_net(run.networks.generator, make_optimiser(config.game.generator_optimiser), key, config.crops.crop)
-    return {"batch_stats": {}} | _read(Path(weights), "generator", config.generator, net)
-
-
-def _read(path: Path, kind: str, config: Any, net: NetState) -> dict[str, Any]:
-    """A network's variables from its file, on the device, each of the shape that the network asks for."""
-    expected = {name: tree for name, tree in net.variables.items() if tree}
-    loaded = merge(expected, load_network(path, kind, config), where=str(path))
-    return jax.tree.map(jnp.asarray, loaded)  # once, not each step
 
 
 def _held_out_accuracy(run: Run, variables: Any) -> float:

@@ -1,4 +1,8 @@
-"""A whole run, its stages in order: G on pastes, the game, G on its own masks, each as far as asked for; delivery."""
+"""A whole run, its stages in order, each as far as asked for; then delivery.
+
+G on pastes; the game, before it the classifier and the discriminators' warm start; G on its own masks. Or G on true
+masks, and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +24,10 @@ from sgdbd_jax.training.checkpoint import Checkpoints
 from sgdbd_jax.training.log import read_log
 from sgdbd_jax.training.loop import Stage, generator_of, run_stage
 from sgdbd_jax.training.parallel import check_batch, parallelize
-from sgdbd_jax.training.pretrain import fit_generator, given_generator, pretrain_classifier
+from sgdbd_jax.training.pretrain import fit_generator, pretrain_classifier
 from sgdbd_jax.training.run import Run
 from sgdbd_jax.training.samples import prediction, sample_picture, score_generator
-from sgdbd_jax.training.start import digests
+from sgdbd_jax.training.start import digests, given_generator
 from sgdbd_jax.training.state import FitState, TrainState, init_game, make_optimiser
 from sgdbd_jax.training.step import make_disc_step, make_game_step
 from sgdbd_jax.training.targets import make_targets

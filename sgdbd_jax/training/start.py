@@ -1,16 +1,24 @@
-"""What starts which network where: a VGG16, a generator's file, or random numbers."""
+"""What starts which network where: a VGG16, a network's own file, or random numbers.
+
+Trunks, and discriminators whose config says so, start as the VGG16; `state.init_net` puts it in place.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from sgdbd_jax.config import Config, InputNorm
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import flatten, from_dict, replace
 from sgdbd_jax.files import file_sha256
 from sgdbd_jax.porting.vgg16 import load_vgg16
-from sgdbd_jax.weights import load_weights, reading_metadata
+from sgdbd_jax.training.run import Run
+from sgdbd_jax.training.state import NetState, init_net, make_optimiser
+from sgdbd_jax.weights import load_weights, merge, reading_metadata
 
 
 def needs_vgg16(config: Config) -> bool:
@@ -72,6 +80,37 @@ def load_network(path: str | Path, kind: str, config: Any) -> dict[str, Any]:
     if changed:
         raise UserError(f"{path}: a {kind} of another config than this run's ({'; '.join(changed)})")
     return variables
+
+
+def read_network(path: Path, kind: str, config: Any, net: NetState) -> dict[str, Any]:
+    """A network's variables from its file, on the device.
+
+    Args:
+        path: the file.
+        kind: "generator" or "classifier".
+        config: the network's.
+        net: a state of the network, whose shapes the file's must have.
+
+    Raises:
+        UserError: the file is not that of such a network.
+    """
+    expected = {name: tree for name, tree in net.variables.items() if tree}
+    loaded = merge(expected, load_network(path, kind, config), where=str(path))
+    return jax.tree.map(jnp.asarray, loaded)  # once, not each step
+
+
+def given_generator(run: Run) -> dict[str, Any] | None:
+    """The variables of the generator that the run was told to start from, or `None`.
+
+    Raises:
+        UserError: the file is not such a generator's.
+    """
+    config, weights = run.config, run.config.start.generator_weights
+    if not weights:
+        return None
+    key = jax.random.key(0)  # only its shapes are asked for
+    net = init_net(run.networks.generator, make_optimiser(config.game.generator_optimiser), key, config.crops.crop)
+    return {"batch_stats": {}} | read_network(Path(weights), "generator", config.generator, net)
 
 
 def digests(config: Config) -> dict[str, str]:
