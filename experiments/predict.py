@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     plan = make_plan(request, inputs, say=_say)
     count = len(inputs.photos)
     with (
-        stopping("stopping after the photos in hand") as signals,
+        stopping("stopping after the photos in hand", at_once=True) as signals,
         tqdm(total=count, initial=count - len(plan.jobs), unit="photo", delay=1) as bar,
     ):
         outcome = run(plan, detector, say=_say, should_stop=lambda: bool(signals), progress=bar.update)

@@ -14,20 +14,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sgdbd_jax.cli import allocator, command, compiled
 from sgdbd_jax.cli.training import run_training
 from sgdbd_jax.errors import UserError
-from sgdbd_jax.evaluation.weight_scores import REFINEMENTS, SIZES
+from sgdbd_jax.evaluation.trial_table import SHIPPED, TrialScores, markdown, score_floors
 from sgdbd_jax.presets import RELEASE_DISCRIMINATOR, SELF_TRAINED
 from sgdbd_jax.training.trials import Trial, Trials
 
 if TYPE_CHECKING:
-    from sgdbd_jax.data.sources import PhotoSet
+    pass
 
 
 RATES = {
@@ -75,25 +74,6 @@ TRIALS = {
         needs_masks=True,
     ),
 }
-SHIPPED = "the shipped weights"
-
-
-@dataclass
-class Scores:
-    """What there is of a trial at one size and refinement; a value a seed.
-
-    Attributes:
-        seeds: `None` for a file of which the seed does not matter.
-        f_measure, mae: by protocol `paper`.
-        correlation: of predicted and true in-focus share over photos; `None` where one of them does not vary.
-        seconds: a photo, by the clock: of the network, or of a refinement.
-    """
-
-    seeds: list[int | None] = field(default_factory=list)
-    f_measure: list[float] = field(default_factory=list)
-    mae: list[float] = field(default_factory=list)
-    correlation: list[float | None] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -103,8 +83,6 @@ def main(argv: list[str] | None = None) -> int:
     unknown = sorted(set(wanted) - TRIALS.keys())
     if unknown:
         raise UserError(f"train: {', '.join(unknown)}: no such trial; there are {', '.join(TRIALS)}")
-    if wanted and argv is None:  # trains, in a process of its own
-        allocator.use_huge_pages()
     compiled.keep()
     trials = _trials(options)
 
@@ -129,7 +107,7 @@ def main(argv: list[str] | None = None) -> int:
     files: dict[str, Sequence[tuple[int | None, Path]]] = {SHIPPED: [(None, shipped())]}
     files |= {name: list(trials.finished(name).items()) for name in TRIALS}
     failed = 0
-    table: dict[tuple[str, str, str], Scores] = {}  # by trial, size and refinement
+    table: dict[tuple[str, str, str], TrialScores] = {}  # by trial, size and refinement
     for name, weights in files.items():
         for seed, path in weights:
             try:
@@ -143,11 +121,12 @@ def main(argv: list[str] | None = None) -> int:
                 failed += 1
                 continue
             for key, values in scored.items():
-                scores = table.setdefault((name, *key), Scores())
+                scores = table.setdefault((name, *key), TrialScores())
                 for measure, value in {"seeds": seed, **values}.items():
                     getattr(scores, measure).append(value)
-    floors = _floors(photos)
-    text = _markdown(floors, table, count=len(photos.names))
+    floors = score_floors(photos)
+    says = {name: trial.says for name, trial in TRIALS.items()}
+    text = markdown(floors, table, says=says, count=len(photos.names))
     rows = [
         {"row": name, "size": size, "refinement": how, **vars(scores)} for (name, size, how), scores in table.items()
     ]
@@ -236,52 +215,12 @@ def _trials(options: argparse.Namespace) -> Trials:
     return Trials(TRIALS, SELF_TRAINED, options.runs, photos, masks)
 
 
-def _floors(photos: PhotoSet) -> dict[str, dict[str, float]]:
-    """The constant masks' scores, which only the truths decide."""
-    from sgdbd_jax.evaluation.protocols import PAPER
-    from sgdbd_jax.evaluation.scoring import score
-
-    return score((PAPER.prepare(truth, truth) for truth in photos.masks or ()), PAPER).result["floors"]
-
-
-def _markdown(
-    floors: Mapping[str, Mapping[str, float]], table: Mapping[tuple[str, str, str], Scores], *, count: int
-) -> str:
-    """A line a training and size, a column a refinement."""
-    lines = [
-        f"Protocol paper, {count} photos: F / MAE, and the correlation of predicted and true in-focus share."
-        f" Own size: at most {str(SIZES['own']).removeprefix('max:')} pixels on the longer side. Of several seeds: mean"
-        " ± standard deviation.",
-        "",
-        "| | seen at | the network's mask | cut at its edges | cut by colours too | share correlation |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, floor in floors.items():
-        lines.append(f"| a mask of {name} | | {floor['f_measure']:.3f} / {floor['mae']:.3f} | | | |")
-    for name, size in dict.fromkeys((name, size) for name, size, _ in table):
-        cells = [f"{_spread(s.f_measure)} / {_spread(s.mae)}" for s in (table[name, size, how] for how in REFINEMENTS)]
-        seen = "own size" if size == "own" else f"{size}x{size}"
-        says = TRIALS[name].says if name in TRIALS else name
-        seeds = table[name, size, "cut"].seeds
-        says += f", seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else ""
-        correlation = _spread(table[name, size, "cut"].correlation)
-        lines.append(f"| {says} | {seen} | {' | '.join(cells)} | {correlation} |")
-    if (SHIPPED, "own", "none") in table:
-        network, edges, cut = (f"{table[SHIPPED, 'own', how].seconds[0]:.2f} s" for how in REFINEMENTS)
-        lines += ["", f"When it was scored, a photo at its own size took {network}; refined, {edges} or {cut} more."]
-    return "\n".join(lines) + "\n"
-
-
-def _spread(values: Sequence[float | None]) -> str:
-    """Their mean and, of several, the standard deviation."""
-    import numpy as np
-
-    known = [value for value in values if value is not None]
-    if not known:
-        return "-"
-    text = f"{np.mean(known):.3f}"
-    return text if len(known) < 2 else f"{text} ± {np.std(known, ddof=1):.3f}"
+def start() -> int:
+    """The whole process: starts over for huge pages where it trains, once the command line is understood."""
+    if _parser().parse_args().train:
+        allocator.use_huge_pages()
+    return main()
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(start)

@@ -29,8 +29,6 @@ HELP = {
 def main(argv: list[str] | None = None) -> int:
     """Parses `argv`, trains, says where the results are, and returns the exit code."""
     options, config = parse(argv)
-    if argv is None:  # of a process of its own
-        allocator.use_huge_pages()
     if options.coordinator is None:
         compiled.keep()
     else:  # of several processes that compile together none may have a program that the others have not
@@ -90,5 +88,12 @@ def _join(options: argparse.Namespace) -> None:
         raise UserError(f"coordinator: cannot join the others at {options.coordinator} ({error})") from error
 
 
+def start() -> int:
+    """The whole process: starts over for huge pages, once the command line is understood, and trains."""
+    parse(None)
+    allocator.use_huge_pages()
+    return main()
+
+
 if __name__ == "__main__":
-    command.run(main)
+    command.run(start)

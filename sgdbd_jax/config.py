@@ -323,6 +323,8 @@ class Config(Section):
                 "game.steps: 0 leaves nothing to train; add steps, or (unless supervised) warm_steps,"
                 " or taught_steps for generator_weights"
             )
+        if self.sets.blur and self.blurring.blur_kernel != BlurringConfig().blur_kernel:
+            raise UserError("blurring.blur_kernel: for blurred photos that are made; leave it, or blur, out")
         if photo_size and crop > photo_size:
             raise UserError(
                 f"crops.crop: {crop} is larger than the photos ({photo_size}); lower crop or raise photo_size"

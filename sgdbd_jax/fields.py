@@ -112,13 +112,54 @@ def replace(section: Any, changes: Mapping[str, Any]) -> Any:
     parts = dict(_parts(section))
     names = spellings([*flatten(section), *parts])
     known = {spelling: name for name, spelled in names.items() for spelling in spelled}
+    values: dict[str, Any] = {}
+    defaults = flatten(section) | parts
     for name, value in changes.items():
         if name not in known or isinstance(value, Section) != (known[name] in parts):
-            several = [full for full in names if full.endswith(f".{name}")]
-            if several:
+            several = [full for full in names if full.endswith(f".{name}") and full not in parts]
+            if len(several) > 1:
                 raise UserError(f"{name}: which config field, {' or '.join(several)}?")
             raise UserError(f"{name}: no such config field")
-    return _replace(section, {known[name]: _tuples(value) for name, value in changes.items()})
+        default = defaults[known[name]]
+        if isinstance(default, Section) and type(value) is not type(default):
+            raise UserError(f"{name}: no such config field of {type(value).__name__}")
+        values[known[name]] = value if isinstance(value, Section) else like(default, value, name=name)
+    return _replace(section, values)
+
+
+def like(default: Any, value: Any, *, name: str) -> Any:
+    """A value as the type of its field: a whole number may stand for a float, a list for a tuple.
+
+    Tuples of floats are ranges and colours, which have a fixed length; others list layers, as many as one likes.
+
+    Args:
+        default: a value of the field.
+        value: the new one.
+        name: of the field, for the message.
+
+    Raises:
+        UserError: it is of another kind.
+    """
+    try:
+        return _like(default, value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise UserError(f"{name}: {value!r} is not of the kind that {default!r} is") from error
+
+
+def _like(default: Any, value: Any) -> Any:
+    if isinstance(default, tuple):  # all elements as the first one of `default`
+        if not isinstance(value, (tuple, list)) or (isinstance(default[0], float) and len(value) != len(default)):
+            raise ValueError(value)
+        return tuple(_like(default[0], item) for item in value)
+    if isinstance(default, (bool, str)) or isinstance(value, (bool, str)):
+        if type(value) is not type(default):
+            raise ValueError(value)
+        return value
+    if isinstance(value, float) and not math.isfinite(value) and isinstance(default, float):
+        return value  # which its bound refuses, or not
+    if value != type(default)(value):
+        raise ValueError(value)
+    return type(default)(value)
 
 
 def _parts(section: Any, prefix: str = "") -> Iterable[tuple[str, Section]]:
@@ -162,7 +203,3 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, 
             yield from _leaves(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, (list, tuple)) else value

@@ -37,8 +37,6 @@ def main(argv: list[str] | None = None) -> int:
     batches = _numbers("batches", options.batches) if options.batches else None
     if options.against and importlib.util.find_spec("torch") is None:
         raise UserError("--against torch: PyTorch is not installed; `pip install -e '.[benchmark]'` brings it")
-    if argv is None:  # of a process of its own
-        allocator.use_huge_pages()
     compiled.keep()
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch needs some of a GPU's memory too
 
@@ -118,5 +116,12 @@ def _numbers(name: str, text: str, *, multiple: int = 1) -> list[int]:
     return numbers
 
 
+def start() -> int:
+    """The whole process: starts over for huge pages, once the command line is understood, and measures."""
+    _parser().parse_args()
+    allocator.use_huge_pages()
+    return main()
+
+
 if __name__ == "__main__":
-    command.run(main)
+    command.run(start)

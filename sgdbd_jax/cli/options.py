@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sgdbd_jax.errors import UserError
-from sgdbd_jax.fields import Section, flatten, replace, spellings
+from sgdbd_jax.fields import Section, flatten, like, spellings
 
 
 def add_fields(parser: argparse.ArgumentParser, default: Section) -> None:
@@ -53,15 +53,6 @@ def read_fields(options: argparse.Namespace, config: Any) -> dict[str, Any]:
     return {name: value_of(name, text, defaults[name]) for name, text in texts.items() if text is not None}
 
 
-def with_fields(options: argparse.Namespace, config: Any) -> Any:
-    """A config with the values that a command line gives in the place of its own.
-
-    Raises:
-        UserError: a value that the config refuses.
-    """
-    return replace(config, read_fields(options, config))
-
-
 def value_of(name: str, text: str, default: Any) -> Any:
     """A field's value from its text, of the type that `default` has."""
     if isinstance(default, str):
@@ -71,8 +62,8 @@ def value_of(name: str, text: str, default: Any) -> Any:
             return text.lower() == "true"
         raise UserError(f"{name}: {text!r} is neither true nor false")
     try:
-        return _like(default, ast.literal_eval(text))
-    except (ValueError, TypeError, SyntaxError) as error:
+        return like(default, ast.literal_eval(text), name=name)
+    except (UserError, ValueError, TypeError, SyntaxError) as error:
         raise UserError(f"{name}: {text!r} is not of the kind that {default!r} is") from error
 
 
@@ -86,20 +77,3 @@ def _fields(section: Any, title: str, prefix: str = "") -> Iterator[tuple[str, s
         value = getattr(section, item.name)
         if isinstance(value, Section):
             yield from _fields(value, prefix + item.name, f"{prefix}{item.name}.")
-
-
-def _like(default: Any, value: Any) -> Any:
-    """The value as the type of `default`; of a tuple, all elements as that of its first.
-
-    Tuples of floats are ranges and colours, which have a fixed length; others list layers, as many as one likes.
-
-    Raises:
-        TypeError, ValueError: it is of another kind.
-    """
-    if isinstance(default, tuple):
-        if not isinstance(value, (tuple, list)) or (isinstance(default[0], float) and len(value) != len(default)):
-            raise ValueError(value)
-        return tuple(_like(default[0], item) for item in value)
-    if isinstance(value, bool) or value != type(default)(value):
-        raise ValueError(value)
-    return type(default)(value)

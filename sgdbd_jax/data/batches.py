@@ -201,7 +201,7 @@ class ExampleMakers:
         mask = random_mask(rng, (self.config.crops.crop, self.config.crops.crop))
         inside = self._clear(rng, draw, 1)
         if self.sets.blur is None and rng.random() < 0.5:
-            outside = self._blurred(rng, inside)
+            outside = self._made_blur(rng, inside)
         else:
             outside = self._blur(rng, draw, 2)
         photo = self._finish(rng, _paste(mask, inside, outside))
@@ -249,9 +249,9 @@ class ExampleMakers:
         if self.sets.blur is not None:
             blur = self.sets.blur
             return crop(rng, self.config.crops, blur.images[_pick(len(blur.names), draw, stream, held_out)])[0]
-        return self._blurred(rng, self._clear(rng, draw, stream, held_out=held_out))
+        return self._made_blur(rng, self._clear(rng, draw, stream, held_out=held_out))
 
-    def _blurred(self, rng: np.random.Generator, photo: np.ndarray) -> np.ndarray:
+    def _made_blur(self, rng: np.random.Generator, photo: np.ndarray) -> np.ndarray:
         kernel, (low, high) = self.config.blurring.blur_kernel, self.config.blurring.blur_radii
         if kernel.startswith("fcsb:"):
             return fcsb(photo, 1 + int(rng.integers(int(kernel[5:]))))

@@ -3,6 +3,7 @@
 import functools
 import os
 import warnings
+import zlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ class FileImages(Sequence[np.ndarray]):
             keep: bytes of decoded images that may stay in memory.
         """
         self.shapes: list[tuple[int, ...]] = []
-        self.bytes: list[int] = []  # of each file
+        self.checksums: list[int] = []  # CRC-32 of the decoded pixels
         self._paths: list[Path] = []
         self._kept: list[np.ndarray] = []
         self._read, self._room = read, keep
@@ -43,7 +44,7 @@ class FileImages(Sequence[np.ndarray]):
         """Adds a file, and the image that it was decoded to."""
         self._paths.append(path)
         self.shapes.append(image.shape)
-        self.bytes.append(path.stat().st_size)
+        self.checksums.append(zlib.crc32(image.tobytes()))
         self._room -= image.nbytes
         if self._room >= 0:
             self._kept.append(image)
@@ -93,9 +94,9 @@ class PhotoSet:
 
     @property
     def identities(self) -> list[tuple[Any, ...]]:
-        """What tells each photo from others: its name and shape; and the bytes of its file, and of its mask's."""
-        files = [images.bytes for images in (self.images, self.masks) if isinstance(images, FileImages)]
-        return list(zip(self.names, self.shapes, *files, strict=True))
+        """What tells each photo from others: its name, its shape, and checksums of its pixels and of its mask's."""
+        sums = [_checksums(images) for images in (self.images, self.masks) if images is not None]
+        return list(zip(self.names, self.shapes, *sums, strict=True))
 
 
 def load_folder(
@@ -196,3 +197,9 @@ def load_pairs(
 def _refuse(problems: dict[str, list[str]], where: str) -> None:
     if text := describe(problems):
         raise UserError(f"{where}: {text}; mend or remove them")
+
+
+def _checksums(images: Sequence[np.ndarray]) -> list[int]:
+    if isinstance(images, FileImages):
+        return images.checksums
+    return [zlib.crc32(image.tobytes()) for image in images]

@@ -76,7 +76,7 @@ def load_photos(config: Config, *, progress: SetProgress = lambda name: None) ->
 
 
 def fingerprints(photos: Photos) -> dict[str, str]:
-    """What tells the photos of a run from others, by set: their number, and a digest of names and sizes.
+    """What tells the photos of a run from others, by set: their number, and a digest of names, sizes and pixels.
 
     Which photo is drawn when depends on them, so a run cannot go on after one came or went. Where they lie plays no
     part: a folder may move.

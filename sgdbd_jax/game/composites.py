@@ -20,16 +20,16 @@ def paste(mask: jax.Array, inside: jax.Array, outside: jax.Array) -> jax.Array:
     return outside + mask * (inside - outside)
 
 
-def composites(mask: jax.Array, source: jax.Array, clear: jax.Array, blurred: jax.Array) -> tuple[jax.Array, jax.Array]:
+def composites(mask: jax.Array, source: jax.Array, clear: jax.Array, blur: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The two photos that the discriminators judge.
 
     Args:
         mask: M, `[B, H, W, 1]` float in [0, 1], 1 = in focus.
         source: T, `[B, H, W, 3]` partly blurred photos.
         clear: I_c, `[B, H, W, 3]` photos all in focus.
-        blurred: I_b, `[B, H, W, 3]` photos all out of focus.
+        blur: I_b, `[B, H, W, 3]` photos all out of focus.
 
     Returns:
         composite_clear, C_c = M T + (1 - M) I_c (Eq. 1), and composite_blur, C_b = (1 - M) T + M I_b (Eq. 2).
     """
-    return paste(mask, source, clear), paste(mask, blurred, source)
+    return paste(mask, source, clear), paste(mask, blur, source)

@@ -75,7 +75,7 @@ def feature_distance(a: jax.Array, b: jax.Array, *, epsilon: float = 1e-8) -> ja
 
 
 def bilateral_loss(
-    composite_clear: jax.Array, clear: jax.Array, composite_blur: jax.Array, blurred: jax.Array
+    composite_clear: jax.Array, clear: jax.Array, composite_blur: jax.Array, blur: jax.Array
 ) -> jax.Array:
     """Bilateral triplet-excavating loss L_B (Eq. 5).
 
@@ -84,12 +84,12 @@ def bilateral_loss(
     (0.0, 3.0)
 
     Args:
-        composite_clear, clear, composite_blur, blurred: `[B, F]` float features V of C_c, I_c, C_b, I_b.
+        composite_clear, clear, composite_blur, blur: `[B, F]` float features V of C_c, I_c, C_b, I_b.
 
     Returns:
         `[]` `2 - cos(V(C_c), V(I_c)) - cos(V(C_b), V(I_b))`, in [0, 4].
     """
-    return feature_distance(composite_clear, clear) + feature_distance(composite_blur, blurred)
+    return feature_distance(composite_clear, clear) + feature_distance(composite_blur, blur)
 
 
 def coverage_loss(mask: jax.Array, *, minimum: float = 0.1) -> jax.Array:

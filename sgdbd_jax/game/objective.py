@@ -31,10 +31,11 @@ Terms = dict[str, jax.Array]
 class Outcome(NamedTuple):
     """What the objective says besides its value."""
 
-    terms: Terms  # [] each: `adversarial_clear`, `d_loss_clear`, `bilateral`, ...; their sum is the value
+    g_terms: Terms  # [] each, what G learns from: `adversarial_clear`, `adversarial_blur`, `bilateral`, ...
+    d_terms: Terms  # [] each, what D_c and D_b learn from: `d_loss_clear`, `d_loss_blur`
     stats: dict[str, Tree]  # BatchNorm statistics after this round, by network
     mask: jax.Array  # M, [B, H, W, 1] in [0, 1]
-    accuracy: Terms  # [] each: share of photos that a discriminator told right, by its name
+    accuracy: Terms  # [] each: share of photos that a discriminator is right about, by its name
 
 
 def objective(
@@ -58,9 +59,10 @@ def objective(
         game: weights and switches.
 
     Returns:
-        The value, `[]`, and what else there is to say of the round.
+        The value, `[]`, which is the sum of all terms; and what else there is to say of the round.
     """
-    terms: Terms = {}
+    g_terms: Terms = {}
+    d_terms: Terms = {}
     new: dict[str, Tree] = {}
     accuracy: Terms = {}
 
@@ -68,7 +70,8 @@ def objective(
     logits, new["generator"] = apply(networks.generator, params["generator"], stats["generator"], shown)
     logits, on_pastes = jnp.split(logits, [len(photos["source"])])
     mask = jax.nn.sigmoid(logits)
-    fake = dict(zip(("clear", "blur"), composites(mask, photos["source"], photos["clear"], photos["blur"])))
+    pair = composites(mask, photos["source"], photos["clear"], photos["blur"])  # C_c, C_b: Eq. 1, 2
+    fake = dict(zip(("clear", "blur"), pair))
     real = {side: photos[f"{side}_real" if game.second_draw else side] for side in fake}
 
     for side in game.sides:
@@ -77,24 +80,25 @@ def objective(
         fooled, _ = apply(networks.discriminator, stop_gradient(params[name]), stats[name], fake[side])
         on_fake, after = apply(networks.discriminator, params[name], stats[name], stop_gradient(fake[side]))
         on_real, new[name] = apply(networks.discriminator, params[name], after, genuine)
-        terms[f"adversarial_{side}"] = game.eta * adversarial_loss(fooled, form=game.adversarial_form)
-        terms[f"d_loss_{side}"] = game.disc_weight * discriminator_loss(on_real, on_fake)
+        g_terms[f"adversarial_{side}"] = game.eta * adversarial_loss(fooled, form=game.adversarial_form)  # Eq. 3
+        d_terms[f"d_loss_{side}"] = game.disc_weight * discriminator_loss(on_real, on_fake)  # Eq. 4
         accuracy[name] = ((on_real > 0).mean() + (on_fake < 0).mean()) / 2
 
-    if game.bilateral_weight:
+    if game.bilateral_weight:  # Eq. 5
 
         def features(photo: jax.Array) -> jax.Array:
             return networks.classifier.apply(classifier, photo, train=False)[0]
 
         sides = [features(photo) for side in fake for photo in (fake[side], real[side])]
-        terms["bilateral"] = game.bilateral_weight * bilateral_loss(*sides)
+        g_terms["bilateral"] = game.bilateral_weight * bilateral_loss(*sides)
     if game.paste_weight:
-        terms["pastes"] = game.paste_weight * mask_cross_entropy(on_pastes, photos["paste_mask"])
+        g_terms["pastes"] = game.paste_weight * mask_cross_entropy(on_pastes, photos["paste_mask"])
     if game.coverage_weight:
-        terms["coverage_term"] = game.coverage_weight * coverage_loss(mask, minimum=game.coverage_minimum)
+        g_terms["coverage_term"] = game.coverage_weight * coverage_loss(mask, minimum=game.coverage_minimum)
     if game.binarisation_weight:
-        terms["binarisation"] = game.binarisation_weight * binarisation_loss(mask)
-    return sum(terms.values(), jnp.zeros(())), Outcome(terms, new, mask, accuracy)
+        g_terms["binarisation"] = game.binarisation_weight * binarisation_loss(mask)
+    value = sum([*g_terms.values(), *d_terms.values()], jnp.zeros(()))  # Eq. 6
+    return value, Outcome(g_terms, d_terms, new, mask, accuracy)
 
 
 def disc_objective(

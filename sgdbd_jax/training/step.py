@@ -49,9 +49,8 @@ def make_game_step(config: Config, networks: Networks, axis: str | None = None) 
         params, stats = state.variables(*optimisers)
         frozen = fold_norms(frozen) if config.classifier.norm and frozen else frozen
         grads, outcome = differentiate(params, stats, frozen, jax.tree.map(to_unit, batch))
-        terms = outcome.terms
-        g_loss = sum((term for name, term in terms.items() if not name.startswith("d_loss")), jnp.zeros(()))
-        metrics = {"g_loss": g_loss, **terms, **accuracies(outcome.accuracy), **describe_mask(outcome.mask)}
+        metrics = {"g_loss": sum(outcome.g_terms.values(), jnp.zeros(())), **outcome.g_terms, **outcome.d_terms}
+        metrics |= {**accuracies(outcome.accuracy), **describe_mask(outcome.mask)}
         grads, stats, metrics = pmean((grads, outcome.stats, metrics), axis)
 
         nets = {name: update(getattr(state, name), optimisers[name], grads[name], stats[name]) for name in optimisers}

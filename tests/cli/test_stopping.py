@@ -38,7 +38,7 @@ def test_the_second_signal_ends_the_process_at_once(first, second):
 import os
 from sgdbd_jax.cli.stopping import stopping
 try:
-    with stopping():
+    with stopping(at_once=True):
         os.kill(os.getpid(), {int(first)})
         print("working", flush=True)
         os.kill(os.getpid(), {int(second)})
@@ -47,3 +47,10 @@ finally:
 """
     ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stdout, ended.stderr) == (-second, "working\n", "")
+
+
+def test_else_the_second_does_what_it_did_before():
+    with pytest.raises(KeyboardInterrupt), stopping() as signals:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert signals == [signal.SIGINT]
+        os.kill(os.getpid(), signal.SIGINT)

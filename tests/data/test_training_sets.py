@@ -132,18 +132,28 @@ def test_fingerprints_tell_sets_by_names_and_sizes_and_skip_made_photos(folders)
 
 def test_another_photo_of_the_same_name_and_size_has_another_fingerprint(folders, tmp_path):
     one = fingerprints(load_photos(folders()))
-    Image.new("RGB", (SIZE, SIZE), "red").save(tmp_path / "source" / "b.png")  # a file of fewer bytes
+    with Image.open(tmp_path / "source" / "b.png") as photo:
+        photo.transpose(Image.Transpose.ROTATE_180).save(tmp_path / "source" / "b.png")
     other = fingerprints(load_photos(folders()))
     assert one["photos of source"] != other["photos of source"]
     assert one["photos of clear"] == other["photos of clear"]
 
 
+@pytest.mark.filterwarnings("ignore:.*is it right")  # noise is as sharp everywhere
+def test_other_masks_have_another_fingerprint(folders, tmp_path):
+    names = ["a.png", "b.png", "c.png"]
+    fields = {"supervised": True, "masks": write_masks(tmp_path / "masks", names), "masks_white": "focused"}
+    one = fingerprints(load_photos(folders(**fields)))
+    Image.new("L", (SIZE, SIZE), 255).save(tmp_path / "masks" / "b.png")
+    assert fingerprints(load_photos(folders(**fields)))["photos of source"] != one["photos of source"]
+
+
 def test_fingerprints_do_not_change_between_versions():
-    """A digest of the list [('a.png', (2, 3, 3)), ('b.png', (4, 5, 3))]: work folders hold it."""
+    """A digest of [('a.png', (2, 3, 3), CRC), ...], by CRC-32 of the pixels: work folders hold it."""
     images = [np.zeros(shape, np.uint8) for shape in ((2, 3, 3), (4, 5, 3))]
     photos = PhotoSet(("a.png", "b.png"), images)
     assert fingerprints(Photos(TrainingSets(photos, photos, None), None, None)) == dict.fromkeys(
-        ("photos of source", "photos of clear"), "2 (82569d7363d8)"
+        ("photos of source", "photos of clear"), "2 (39e9ac8eae66)"
     )
 
 

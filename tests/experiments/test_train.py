@@ -23,7 +23,7 @@ from sgdbd_jax.data.training_sets import load_photos
 from sgdbd_jax.detection.detector import Detector
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.evaluation.scoring import score_detector
-from sgdbd_jax.fields import flatten
+from sgdbd_jax.fields import flatten, spellings
 from sgdbd_jax.files import file_sha256
 from sgdbd_jax.models.networks import Networks
 from sgdbd_jax.presets import DEMO, PAPER, PRESETS
@@ -81,7 +81,8 @@ def test_a_preset_is_where_fields_start_from():
     ],
 )
 def test_values_take_the_type_of_their_field(argv, name, value):
-    (found,) = (value for field, value in flatten(parsed(*argv)[1]).items() if field.endswith(name))
+    values = flatten(parsed(*argv)[1])
+    found = values[next(field for field, names in spellings(values).items() if name in names)]
     assert (found, type(found)) == (value, type(value))
 
 
@@ -100,6 +101,8 @@ def test_a_field_is_given_by_its_short_or_its_dotted_name():
         (["--steps", "2.5"], "game.steps: '2.5' is not of the kind that"),
         (["--steps", "many"], "game.steps: 'many' is not of the kind"),
         (["--steps", "True"], "game.steps: 'True' is not of the kind"),
+        (["--steps", "1e999"], "game.steps: '1e999' is not of the kind"),
+        (["--channels", "(1e999,)"], "discriminator.channels: '(1e999,)' is not of the kind"),
         (["--steps", "-1"], "game.steps: -1 must not be negative"),
         (["--eta", "nan"], "game.eta: 'nan' is not of the kind"),
         (["--eta", "1e999"], "game.eta: inf must be finite"),

@@ -346,6 +346,18 @@ def test_one_discriminator_alone_leaves_the_other_untouched_and_plays_as_with_it
     assert metrics["g_loss"] == pytest.approx(both_metrics["g_loss"] - both_metrics[f"adversarial_{other}"], rel=1e-5)
 
 
+@pytest.mark.parametrize(("kept", "other"), [("clear", "blur"), ("blur", "clear")])
+def test_before_the_game_too_one_discriminator_alone_leaves_the_other_untouched(kept, other):
+    config = replace(CONFIG, {"discriminators": kept})
+    start, photos = init_game(config, NETWORKS), make_batch(config)
+    batch = {f"{kept}_real": photos["clear"], f"{kept}_fake": photos["source"]}
+    state, metrics = jax.jit(make_disc_step(config, NETWORKS))(start, None, batch)
+    jax.tree.map(np.testing.assert_array_equal, getattr(state, f"disc_{other}"), getattr(start, f"disc_{other}"))
+    assert set(metrics) == {f"d_loss_{kept}", f"disc_{kept}_accuracy"}
+    move = moved(getattr(start, f"disc_{kept}").params, getattr(state, f"disc_{kept}").params)
+    assert optax.tree.norm(move) > 1e-3
+
+
 def test_without_anything_to_learn_from_the_generator_stays_and_the_discriminators_play_on():
     start, state, metrics = play(ALONE)  # no bilateral loss: `play` gives it no classifier
     jax.tree.map(np.testing.assert_array_equal, state.generator.params, start.generator.params)

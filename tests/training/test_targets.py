@@ -101,6 +101,17 @@ def test_lost_and_damaged_targets_are_made_again_and_the_others_kept(taught, tmp
     assert (workdir / "generator.safetensors").read_bytes() == (taught / "generator.safetensors").read_bytes()
 
 
+def test_no_process_goes_on_before_all_targets_are_written(taught, tmp_path, monkeypatch):
+    """With several hosts, one writes what the others may read."""
+    workdir = shutil.copytree(taught, tmp_path / "copy")
+    shutil.rmtree(workdir / "checkpoints" / "taught")
+    (workdir / "targets" / "00007.png").unlink()
+    waited = []
+    monkeypatch.setattr(targets_module, "wait_for_all", lambda name: waited.append((name, len(targets(workdir)))))
+    assert command(workdir) == 0
+    assert waited == [("targets", SCENES)]
+
+
 def test_targets_of_another_teacher_are_made_again(taught, tmp_path):
     workdir = shutil.copytree(taught, tmp_path / "copy")
     shutil.rmtree(workdir / "checkpoints" / "taught")
