@@ -1,9 +1,6 @@
-"""The smallest runs of the real training command, and where their processes share what JAX has compiled."""
+"""The smallest runs of the real training command."""
 
-import os
 from pathlib import Path
-
-import pytest
 
 STEPS = {"warm": 4, "classifier": 12, "game": 24}
 SIZE = 16
@@ -34,12 +31,3 @@ def arguments(workdir: Path, **changes: object) -> list[str]:
     fields = FIELDS | {name.replace("__", "."): value for name, value in changes.items()}
     given = [text for name, value in fields.items() if value is not None for text in (f"--{name}", str(value))]
     return ["--workdir", str(workdir), *given]
-
-
-def compiled_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a process that shares compiled programs with the others of this test session."""
-    folder = tmp_path_factory.getbasetemp() / "compiled"
-    return os.environ | {
-        "JAX_COMPILATION_CACHE_DIR": str(folder),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }

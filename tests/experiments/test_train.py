@@ -248,7 +248,7 @@ def test_files_that_hold_no_vgg16_are_refused(refused, tmp_path):
         assert refused(vgg16=path).startswith(f"{path}: ")
 
 
-def test_a_vgg16_that_does_not_fit_the_networks_is_refused(compiled):
+def test_a_vgg16_that_does_not_fit_the_networks_is_refused():
     _, config = parsed(*arguments(Path("w")))
     trunk = {"conv1_1": {"kernel": np.zeros((3, 3, 3, 64), np.float32), "bias": np.zeros(64, np.float32)}}
     classifier, optimiser = Networks.of(config).classifier, make_optimiser(config.pretraining.classifier_optimiser)
@@ -265,7 +265,7 @@ def test_a_work_folder_that_cannot_be_is_refused(refused, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def demo(compiled, tmp_path_factory):
+def demo(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("demo")
     assert main(arguments(workdir, tensorboard=has_tensorboard())) == 0
     return workdir
@@ -491,7 +491,7 @@ def test_discriminators_that_the_vgg16_does_not_fit_are_refused_before_the_warm_
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_the_game_begins_with_what_the_discriminators_learned_and_at_step_0(compiled, tmp_path, monkeypatch):
+def test_the_game_begins_with_what_the_discriminators_learned_and_at_step_0(tmp_path, monkeypatch):
     seen = {}
 
     def spy(run, stage, state, *rest):
@@ -513,7 +513,7 @@ def test_the_game_begins_with_what_the_discriminators_learned_and_at_step_0(comp
     jax.tree.map(np.testing.assert_array_equal, before.generator, begun.generator)
 
 
-def test_supervised_training_needs_no_classifier_and_no_discriminators(compiled, tmp_path):
+def test_supervised_training_needs_no_classifier_and_no_discriminators(tmp_path):
     assert main(arguments(tmp_path, supervised=True, steps=8)) == 0
     rows = read_log(tmp_path)
     assert [(row["stage"], row["step"]) for row in rows] == [("supervised", step) for step in range(1, 9)]
@@ -538,7 +538,7 @@ def folders(tmp_path_factory):
 
 
 @pytest.mark.filterwarnings("ignore:.*is it right")  # noise is as sharp everywhere
-def test_one_discriminator_learns_from_folders_without_the_bilateral_loss(compiled, folders, tmp_path):
+def test_one_discriminator_learns_from_folders_without_the_bilateral_loss(folders, tmp_path):
     """Also: photos of their own sizes, crops smaller than they are, scores from the validation photos."""
     (folders / "source" / "broken.jpg").write_bytes(b"no photo")
     given = {name: folders / name for name in ("source", "clear", "blur")}
@@ -556,13 +556,13 @@ def test_one_discriminator_learns_from_folders_without_the_bilateral_loss(compil
     assert png_size(tmp_path / "samples.png") == (4 * 132 + 4, 6 * 132 + 20)  # no truth of source photos
 
 
-def test_crops_smaller_than_the_scenes_can_be_shown(compiled, tmp_path):
+def test_crops_smaller_than_the_scenes_can_be_shown(tmp_path):
     changes = {"photo_size": 2 * SIZE, "supervised": True, "steps": 1}
     assert main(arguments(tmp_path, **changes)) == 0
     assert png_size(tmp_path / "samples.png") == (5 * 132 + 4, 6 * 132 + 20)
 
 
-def test_an_absurd_learning_rate_ends_the_run_with_the_name_of_what_is_not_finite(refused, compiled, tmp_path):
+def test_an_absurd_learning_rate_ends_the_run_with_the_name_of_what_is_not_finite(refused, tmp_path):
     line = refused(classifier_optimiser__learning_rate=1e30, classifier_steps=8, steps=2)
     assert line.startswith("step 2: ") and "is nan; the run stops, and its last checkpoint is from before" in line
     assert not (tmp_path / "run" / "checkpoints" / "classifier" / "4").exists()

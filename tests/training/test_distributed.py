@@ -3,6 +3,7 @@
 The real command, over loopback.
 """
 
+import os
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from tiny_runs import arguments, compiled_environment
+from tiny_runs import arguments
 
 from experiments import train
 from sgdbd_jax.errors import UserError
@@ -50,7 +51,7 @@ class Command(subprocess.Popen):
 def start(tmp_path_factory):
     """Starts the command on a work folder."""
     quick = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
-    environment = compiled_environment(tmp_path_factory) | quick
+    environment = dict(os.environ) | quick
     started = []
 
     def start(workdir, *options, **changes):

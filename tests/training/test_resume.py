@@ -3,6 +3,7 @@
 The real command, in processes of its own.
 """
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_runs import STEPS, arguments, compiled_environment
+from tiny_runs import STEPS, arguments
 
 from sgdbd_jax.training.log import read_log
 
@@ -29,7 +30,7 @@ RESULTS = (
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
     """Starts the command on a work folder, with its standard error in `stderr.txt` there."""
-    environment = compiled_environment(tmp_path_factory)
+    environment = dict(os.environ)
     started = []
 
     def start(workdir):
