@@ -7,8 +7,7 @@ import pytest
 
 from sgdbd_jax.game.composites import composites, paste
 
-RNG = np.random.default_rng(0)
-SOURCE, CLEAR, BLURRED = jnp.asarray(RNG.uniform(size=(3, 2, 4, 5, 3)), jnp.float32)
+SOURCE, CLEAR, BLUR = jnp.asarray(np.random.default_rng(0).uniform(size=(3, 2, 4, 5, 3)), jnp.float32)
 
 
 def constant(value, channels=3):
@@ -23,41 +22,41 @@ def test_equation_1_and_2_by_hand():
 
 
 def test_every_pixel_and_channel_is_mixed_by_its_own_mask():
-    mask = jnp.asarray(RNG.uniform(size=(2, 4, 5, 1)), jnp.float32)
-    composite_clear, composite_blur = composites(mask, SOURCE, CLEAR, BLURRED)
+    mask = jnp.asarray(np.random.default_rng(1).uniform(size=(2, 4, 5, 1)), jnp.float32)
+    composite_clear, composite_blur = composites(mask, SOURCE, CLEAR, BLUR)
     for at in np.ndindex(2, 4, 5):
         m = float(mask[at][0])
         np.testing.assert_allclose(composite_clear[at], m * SOURCE[at] + (1 - m) * CLEAR[at], atol=1e-6)
-        np.testing.assert_allclose(composite_blur[at], (1 - m) * SOURCE[at] + m * BLURRED[at], atol=1e-6)
+        np.testing.assert_allclose(composite_blur[at], (1 - m) * SOURCE[at] + m * BLUR[at], atol=1e-6)
 
 
 def test_a_full_mask_keeps_the_source_for_d_c_and_hides_it_from_d_b():
-    composite_clear, composite_blur = composites(constant(1, 1), SOURCE, CLEAR, BLURRED)
+    composite_clear, composite_blur = composites(constant(1, 1), SOURCE, CLEAR, BLUR)
     np.testing.assert_allclose(composite_clear, SOURCE, atol=1e-6)
-    np.testing.assert_allclose(composite_blur, BLURRED, atol=1e-6)
+    np.testing.assert_allclose(composite_blur, BLUR, atol=1e-6)
 
 
 def test_an_empty_mask_hides_the_source_from_d_c_and_keeps_it_for_d_b():
-    composite_clear, composite_blur = composites(constant(0, 1), SOURCE, CLEAR, BLURRED)
+    composite_clear, composite_blur = composites(constant(0, 1), SOURCE, CLEAR, BLUR)
     np.testing.assert_array_equal(composite_clear, CLEAR)
     np.testing.assert_array_equal(composite_blur, SOURCE)
 
 
 def test_the_true_mask_of_a_pasted_source_gives_the_clear_and_the_blurred_photo_back():
-    mask = jnp.asarray(RNG.integers(0, 2, size=(2, 4, 5, 1)), jnp.float32)
-    composite_clear, composite_blur = composites(mask, paste(mask, CLEAR, BLURRED), CLEAR, BLURRED)
+    mask = jnp.asarray(np.random.default_rng(1).integers(0, 2, size=(2, 4, 5, 1)), jnp.float32)
+    composite_clear, composite_blur = composites(mask, paste(mask, CLEAR, BLUR), CLEAR, BLUR)
     np.testing.assert_allclose(composite_clear, CLEAR, atol=1e-6)
-    np.testing.assert_allclose(composite_blur, BLURRED, atol=1e-6)
+    np.testing.assert_allclose(composite_blur, BLUR, atol=1e-6)
 
 
 def test_the_mask_s_gradient_is_the_difference_of_the_photos():
     """d C_c / d M = T - I_c and d C_b / d M = I_b - T, summed over channels."""
     clear, blur = (
-        jax.grad(lambda mask, which=which: composites(mask, SOURCE, CLEAR, BLURRED)[which].sum())(constant(0.3, 1))
+        jax.grad(lambda mask, which=which: composites(mask, SOURCE, CLEAR, BLUR)[which].sum())(constant(0.3, 1))
         for which in (0, 1)
     )
     np.testing.assert_allclose(clear, (SOURCE - CLEAR).sum(-1, keepdims=True), atol=1e-6)
-    np.testing.assert_allclose(blur, (BLURRED - SOURCE).sum(-1, keepdims=True), atol=1e-6)
+    np.testing.assert_allclose(blur, (BLUR - SOURCE).sum(-1, keepdims=True), atol=1e-6)
 
 
 @pytest.mark.parametrize(
