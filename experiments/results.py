@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 from sgdbd_jax.cli import allocator, command, compiled
 from sgdbd_jax.cli.training import run_training
 from sgdbd_jax.errors import UserError
-from sgdbd_jax.evaluation.trial_table import SHIPPED, TrialScores, markdown, score_floors
 from sgdbd_jax.presets import RELEASE_DISCRIMINATOR, SELF_TRAINED
 from sgdbd_jax.training.trials import Trial, Trials
 
@@ -92,6 +91,7 @@ def main(argv: list[str] | None = None) -> int:
     from sgdbd_jax.data.sources import load_pairs
     from sgdbd_jax.detection.shipped import shipped
     from sgdbd_jax.evaluation.score_cache import ScoreCache
+    from sgdbd_jax.evaluation.trial_table import SHIPPED, TrialScores, markdown, score_floors
     from sgdbd_jax.files import write_atomically
 
     names = read_names(options.names) if options.names is not None else None

@@ -21,3 +21,12 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         compilation_cache.reset_cache()  # it may have been asked for something on import
         yield
+
+
+SLOW = ("training", "experiments", "detection", "models", "game")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The rooms whose files take longest come first, so that no worker is left with one of them at the end."""
+    rooms = {room: place for place, room in enumerate(SLOW)}
+    items.sort(key=lambda item: rooms.get(item.path.parent.name, len(SLOW)))

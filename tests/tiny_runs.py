@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+# Of processes that are started for what they write, not for its speed: compiled with less care, in half the time.
+QUICK = {"XLA_FLAGS": "--xla_backend_optimization_level=0", "JAX_PLATFORMS": "cpu"}
 STEPS = {"warm": 4, "classifier": 12, "game": 24}
 SIZE = 16
 FIELDS: dict[str, object] = {

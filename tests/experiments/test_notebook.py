@@ -21,7 +21,7 @@ import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 from nbclient import NotebookClient
 from PIL import Image
-from tiny_runs import STEPS, arguments
+from tiny_runs import QUICK, STEPS, arguments
 
 from experiments.train import parse
 from sgdbd_jax.data.scenes import SceneConfig, render_scene
@@ -79,7 +79,7 @@ def folder(tmp_path_factory):
 def cells(folder, tmp_path_factory):
     """The executed cells, by their ids."""
     options = arguments(Path("sgdbd/run"), warm_steps=0)
-    return by_id(execute(folder, dict(os.environ), OPTIONS=options))
+    return by_id(execute(folder, os.environ | QUICK, OPTIONS=options))
 
 
 def by_id(notebook):

@@ -11,6 +11,7 @@ from tiny_generators import constant_variables, save_generator
 from experiments import results
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.evaluation import score_cache
+from sgdbd_jax.evaluation.trial_table import SHIPPED
 from sgdbd_jax.fields import replace
 from sgdbd_jax.presets import SELF_TRAINED
 from sgdbd_jax.training.start import digests
@@ -80,11 +81,11 @@ def test_the_shipped_weights_and_the_constant_masks_are_scored_at_both_sizes(sco
     """A mask of 0.75 errs by 0.25 where in focus and by 0.75 elsewhere; refined it is 1, and errs elsewhere."""
     result = scored()
     rows = by_key(result)
-    assert list(rows) == [(results.SHIPPED, size, how) for size in ("own", "320") for how in ("none", "edges", "cut")]
+    assert list(rows) == [(SHIPPED, size, how) for size in ("own", "320") for how in ("none", "edges", "cut")]
     for size in ("own", "320"):
         for how, mae in (("none", 0.25 * SHARE + 0.75 * (1 - SHARE)), ("edges", 1 - SHARE), ("cut", 1 - SHARE)):
-            assert rows[results.SHIPPED, size, how]["mae"] == [pytest.approx(mae, abs=0.002)]
-    assert rows[results.SHIPPED, "own", "cut"]["correlation"] == [None]
+            assert rows[SHIPPED, size, how]["mae"] == [pytest.approx(mae, abs=0.002)]
+    assert rows[SHIPPED, "own", "cut"]["correlation"] == [None]
     assert result["floors"]["zeros"]["mae"] == pytest.approx(SHARE)
     assert (result["protocol"], result["images"]) == ("paper", 3)
     out, err = capsys.readouterr()
@@ -182,18 +183,18 @@ def test_a_trial_that_started_from_another_generator_than_today_is_refused(score
         scored(*arguments)  # nothing to compare
     parent.unlink()  # nothing to compare
     result = scored(code=0)
-    assert {row["row"] for row in result["rows"]} == {results.SHIPPED, "warm_game"}
+    assert {row["row"] for row in result["rows"]} == {SHIPPED, "warm_game"}
 
 
 def test_a_run_that_is_not_the_trials_is_not_scored_as_it(scored, trained, tmp_path, capsys):
     scored("--train", "warm,game", "--source", "photos", "--clear", "sharp")
     change(tmp_path / "runs" / "game" / "0", game__eta=0.25)
-    assert {row["row"] for row in scored(code=1)["rows"]} == {results.SHIPPED, "warm"}
+    assert {row["row"] for row in scored(code=1)["rows"]} == {SHIPPED, "warm"}
     assert "holds another training than this trial's (game.eta 0.25, not 0.5)" in capsys.readouterr().err
     names = tmp_path / "names.txt"
     names.write_text("a.png\n")
     change(tmp_path / "runs" / "warm" / "0", sets__names=str(names))
-    assert {row["row"] for row in scored("--names", str(names), code=1)["rows"]} == {results.SHIPPED}
+    assert {row["row"] for row in scored("--names", str(names), code=1)["rows"]} == {SHIPPED}
     assert "names.txt, which are scored" in capsys.readouterr().err
 
 
@@ -238,7 +239,7 @@ def test_photos_are_looked_at_before_hours_of_training(scored, tmp_path, monkeyp
 def test_a_damaged_run_costs_the_others_nothing(scored, tmp_path, capsys):
     path = save_generator(tmp_path / "runs" / "warm" / "0" / "generator.safetensors", constant_variables(0.5))
     path.write_bytes(path.read_bytes()[:100])
-    assert {row["row"] for row in scored(code=1)["rows"]} == {results.SHIPPED}
+    assert {row["row"] for row in scored(code=1)["rows"]} == {SHIPPED}
     assert f"error: {path}: not a readable safetensors file" in capsys.readouterr().err
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from tiny_runs import arguments
+from tiny_runs import QUICK, arguments
 
 from experiments import train
 from sgdbd_jax.errors import UserError
@@ -50,8 +50,7 @@ class Command(subprocess.Popen):
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
     """Starts the command on a work folder."""
-    quick = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
-    environment = dict(os.environ) | quick
+    environment = os.environ | QUICK
     started = []
 
     def start(workdir, *options, **changes):

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_runs import STEPS, arguments
+from tiny_runs import QUICK, STEPS, arguments
 
 from sgdbd_jax.training.log import read_log
 
@@ -30,7 +30,7 @@ RESULTS = (
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
     """Starts the command on a work folder, with its standard error in `stderr.txt` there."""
-    environment = dict(os.environ)
+    environment = os.environ | QUICK
     started = []
 
     def start(workdir):
