@@ -539,7 +539,7 @@ def folders(tmp_path_factory):
 
 @pytest.mark.filterwarnings("ignore:.*is it right")  # noise is as sharp everywhere
 def test_one_discriminator_learns_from_folders_without_the_bilateral_loss(folders, tmp_path):
-    """Also: photos of their own sizes, crops smaller than they are, scores from the validation photos."""
+    """Also: photos of their own sizes, smaller crops, scores from the validation photos, a folder that moved."""
     (folders / "source" / "broken.jpg").write_bytes(b"no photo")
     given = {name: folders / name for name in ("source", "clear", "blur")}
     given |= {"validation_images": folders / "validation", "validation_masks": folders / "masks"}
@@ -554,6 +554,13 @@ def test_one_discriminator_learns_from_folders_without_the_bilateral_loss(folder
     assert result["mae"] == pytest.approx(rows[-1]["validation_mae"])
     assert result["floors"]["zeros"]["mae"] == pytest.approx(0.25, abs=0.02)
     assert png_size(tmp_path / "samples.png") == (4 * 132 + 4, 6 * 132 + 20)  # no truth of source photos
+
+    moved = given | {"source": (folders / "source").rename(folders / "moved")}
+    with pytest.warns(UserWarning, match=r"broken\.jpg"):
+        assert (
+            main(arguments(tmp_path, **moved, **changes | {"steps": 3}, validation_white="focused", scenes=None)) == 0
+        )
+    assert [row["step"] for row in read_log(tmp_path)] == [1, 2, 3]
 
 
 def test_crops_smaller_than_the_scenes_can_be_shown(tmp_path):
