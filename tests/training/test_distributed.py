@@ -128,13 +128,6 @@ def test_two_processes_log_what_one_does(runs):
         assert two[name] == pytest.approx(one[name], rel=1e-3, abs=1e-5)
 
 
-def test_two_processes_learn_from_targets_that_one_of_them_writes(start, tmp_path):
-    pair = start_two(start, tmp_path, steps=0, warm_steps=1, taught_steps=1)
-    assert end(*pair) == [0, 0], [process.told()[-2000:] for process in pair]
-    assert [(row["stage"], row["step"]) for row in read_log(tmp_path)] == [("warm", 1), ("taught", 1)]
-    assert len(list((tmp_path / "targets").glob("*.png"))) == 8
-
-
 def test_a_batch_that_two_processes_cannot_share_is_refused_by_both(start, tmp_path):
     pair = start_two(start, tmp_path, batch=5)
     assert end(*pair) == [2, 2]

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,6 +19,7 @@ from sgdbd_jax.errors import UserError
 from sgdbd_jax.evaluation.scoring import score_detector
 from sgdbd_jax.training import targets as targets_module
 from sgdbd_jax.training.log import read_log
+from sgdbd_jax.training.run import Run
 from sgdbd_jax.weights import load_weights
 
 SCENES = 8
@@ -110,6 +112,17 @@ def test_no_process_goes_on_before_all_targets_are_written(taught, tmp_path, mon
     monkeypatch.setattr(targets_module, "wait_for_all", lambda name: waited.append((name, len(targets(workdir)))))
     assert command(workdir) == 0
     assert waited == [("targets", SCENES)]
+
+
+def test_a_process_that_does_not_write_them_has_the_targets_too(taught, tmp_path):
+    """With several hosts, each but the first."""
+    config = parse(given(tmp_path))[1]
+    run = Run(config, tmp_path, load_photos(config))
+    run.main = False
+    teacher, _ = load_weights(taught / "generator.safetensors")
+    made = targets_module.make_targets(run, jax.tree.map(np.float32, teacher))
+    assert [target.shape for target in made] == [(SIZE, SIZE)] * SCENES
+    assert not (tmp_path / "targets").exists()
 
 
 def test_targets_of_another_teacher_are_made_again(taught, tmp_path):
