@@ -1,6 +1,7 @@
 """What starts which network where: a VGG16, a network's own file, or random numbers.
 
-Trunks, and discriminators whose config says so, start as the VGG16; `state.init_net` puts it in place.
+Trunks, and discriminators whose config says so, start as the VGG16; `state.init_net` puts it in place. A classifier's
+file takes the place of its pretraining, in `pretrain.py`.
 """
 
 from __future__ import annotations
