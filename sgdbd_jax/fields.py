@@ -47,11 +47,12 @@ def option(default: Any, meaning: str, bound: Bound | None = None) -> Any:
     return dataclasses.field(default=default, metadata={"meaning": meaning, "bound": bound})
 
 
+@dataclass(frozen=True)
 class Section:
     """A frozen dataclass that refuses values beyond its fields' bounds, and values that do not go together."""
 
     def __post_init__(self) -> None:
-        for item in dataclasses.fields(self):  # type: ignore[arg-type]
+        for item in dataclasses.fields(self):
             bound: Bound | None = item.metadata.get("bound")
             value = getattr(self, item.name)
             if bound is None:

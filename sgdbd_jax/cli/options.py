@@ -13,7 +13,7 @@ from sgdbd_jax.fields import Section, flatten, like, spellings
 
 
 def add_fields(parser: argparse.ArgumentParser, default: Section) -> None:
-    """Adds an option for each field, called by its dotted name and by its shortest.
+    """Adds an option for each field, called by each of its `spellings`.
 
     Args:
         parser: gains a group of options a section.
@@ -29,8 +29,7 @@ def add_fields(parser: argparse.ArgumentParser, default: Section) -> None:
         extra: dict[str, Any] = {"nargs": "?", "const": "true"} if isinstance(value, bool) else {}
         shown = repr(value) if isinstance(value, str) else str(value)
         groups[section].add_argument(
-            *(f"--{spelling}" for spelling in dict.fromkeys((spelled[name][0], name))),
-            *(f"--{spelling}" for spelling in spelled[name][1:-1]),
+            *(f"--{spelling}" for spelling in spelled[name]),
             dest=name,
             metavar=type(value).__name__.upper(),
             help=f"{item.metadata['meaning']} [{shown}]".replace("%", "%%"),
