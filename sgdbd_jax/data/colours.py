@@ -2,57 +2,55 @@
 
 import functools
 import io
-from collections.abc import Callable
-from typing import cast
 
 import numpy as np
 from PIL import ExifTags, Image, ImageChops, ImageCms
 
-Note = Callable[[str], None]  # called with what was left out of a photo
+from sgdbd_jax.data.opened import Note
+from sgdbd_jax.data.samples import to_levels
 
 # Colour space that a profile is made for -> mode of the pixels that it describes.
 _DESCRIBED = {b"GRAY": "L", b"RGB ": "RGB", b"CMYK": "CMYK"}
+_STRAIGHT = {"La": "LA", "RGBa": "RGBA"}  # colours multiplied by their opacity -> colours
 
 
-def to_eight_bits(image: Image.Image) -> Image.Image:
+def to_eight_bits(image: Image.Image, *, dark: Note | None = None) -> Image.Image:
     """Scales deep grey to 8 bits, where Pillow's own conversion would clip it to white; other modes stay as they are.
 
+    Args:
+        image: of any mode.
+        dark: as in `samples.to_levels`.
+
     Raises:
-        ValueError: samples that are negative, deeper than 16 bits, or floats outside [0, 1].
+        ValueError: samples whose white is not known.
     """
-    if image.mode == "F":
-        values = np.asarray(image)
-        if not (values.min() >= 0 and values.max() <= 1):
-            raise ValueError("float samples outside [0, 1]")
-        return Image.fromarray(np.rint(values * 255).astype(np.uint8))
-    if image.mode.startswith("I"):  # 16 bits open as I;16 or, from some formats, as 32-bit I
-        deep = image.convert("I")
-        low, high = cast(tuple[int, int], deep.getextrema())
-        if low < 0 or high > 65535:
-            raise ValueError("samples deeper than 16 bits")
-        tags = getattr(image, "tag_v2", {})  # of TIFF, where Pillow scales and inverts no more than 8 bits
-        peak = 4095 if tags.get(ExifTags.Base.BitsPerSample) == (12,) else 65535
-        levels = (np.minimum(np.arange(65536), peak) * 255 + peak // 2) // peak
-        if tags.get(ExifTags.Base.PhotometricInterpretation) == 0:  # white is zero
-            levels = 255 - levels
-        deep.info.pop("transparency", None)
-        return deep.point(levels.tolist(), "L")
-    return image
+    if image.mode != "F" and not image.mode.startswith("I"):
+        return image
+    tags = getattr(image, "tag_v2", {})  # of TIFF, where Pillow scales and inverts no more than 8 bits
+    peak = 4095 if tags.get(ExifTags.Base.BitsPerSample) == (12,) else None
+    levels = Image.fromarray(to_levels(np.asarray(image), peak=peak, dark=dark))  # 16 bits open as I;16, or as 32-bit I
+    levels.info = {name: value for name, value in image.info.items() if name != "transparency"}
+    white_is_zero = tags.get(ExifTags.Base.PhotometricInterpretation) == 0
+    return ImageChops.invert(levels) if white_is_zero else levels
 
 
 def to_rgb(image: Image.Image, note: Note | None) -> Image.Image:
     """Colours as sRGB, by the colour profile of the file; transparent parts on white.
 
     Args:
-        image: of any mode of 8 bits; its `info` may lose its transparency.
+        image: of any mode of 8 bits; its `info` may lose its transparency. What `info` calls `alpha`, of mode L, says
+            how opaque each pixel is.
         note: called if the profile cannot be used.
 
     Returns:
         The image in mode RGB.
     """
-    if not image.has_transparency_data:
-        return _to_srgb(image, note)
-    alpha = (image if "A" in image.getbands() else image.convert("RGBA")).getchannel("A")
+    alpha = image.info.pop("alpha", None)
+    if alpha is None:
+        if not image.has_transparency_data:
+            return _to_srgb(image, note)
+        image = image.convert(_STRAIGHT[image.mode]) if image.mode in _STRAIGHT else image
+        alpha = (image if "A" in image.getbands() else image.convert("RGBA")).getchannel("A")
     image.info.pop("transparency", None)  # else Pillow warns that it gets lost
     opaque = _to_srgb(image, note)
     opaque.paste("white", mask=ImageChops.invert(alpha))
@@ -61,8 +59,16 @@ def to_rgb(image: Image.Image, note: Note | None) -> Image.Image:
 
 def to_grey(image: Image.Image) -> Image.Image:
     """Any mode of 8 bits as mode L; transparency and colour profiles are ignored."""
+    if image.mode in _STRAIGHT:
+        image = image.convert(_STRAIGHT[image.mode])
     # A palette's transparency may be a table, which Pillow drops without a warning only on the way through RGBA.
     return _in_mode(_in_mode(image, "RGBA") if image.mode == "P" else image, "L")
+
+
+def without_unused_alpha(image: Image.Image) -> Image.Image:
+    """An image of a format in which opacity that is 0 all over means that it was left out: BMP."""
+    unused = image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0)
+    return image.convert("RGB") if unused else image
 
 
 def _to_srgb(image: Image.Image, note: Note | None) -> Image.Image:

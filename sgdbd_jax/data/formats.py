@@ -11,12 +11,15 @@ from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from sgdbd_jax.data.colours import without_unused_alpha
+from sgdbd_jax.data.jpeg import read_jpeg
+from sgdbd_jax.data.opened import Opened, open_with_pillow
+from sgdbd_jax.data.png import read_png
+from sgdbd_jax.data.raw import read_raw
+from sgdbd_jax.data.tiff import read_tiff
 from sgdbd_jax.errors import UserError
 
 SUFFIXES = frozenset(
@@ -24,7 +27,20 @@ SUFFIXES = frozenset(
 )
 
 
-def _read_heic(file: BinaryIO) -> ImageFile:
+def _pillow(reader: Callable[[BinaryIO], ImageFile], *, partly: bool = False) -> Callable[[BinaryIO], Opened]:
+    def read(file: BinaryIO) -> ImageFile:
+        file.seek(0)
+        return reader(file)
+
+    return lambda file: open_with_pillow(lambda: read(file), partly=partly)
+
+
+def _read_bmp(file: BinaryIO) -> Opened:
+    opened = _pillow(BmpImageFile, partly=True)(file)
+    return Opened(opened.size, lambda hearer: without_unused_alpha(opened.load(hearer)))
+
+
+def _heic(file: BinaryIO) -> ImageFile:
     from pillow_heif import HeifImageFile  # optional
 
     return HeifImageFile(file)
@@ -33,20 +49,21 @@ def _read_heic(file: BinaryIO) -> ImageFile:
 # A pattern of a file's first 64 bytes, and what reads such a file; the file's name plays no part. `Image.open` would
 # also try dozens of other formats (one of them starts Ghostscript), take the second image that phones put into a JPEG
 # for an animation's, and warn or refuse beyond a number of pixels that only a global sets.
-_READERS: dict[bytes, Callable[[BinaryIO], ImageFile]] = {
-    rb"\xff\xd8\xff": JpegImageFile,
-    rb"\x89PNG": PngImageFile,
-    rb"RIFF....WEBP": WebPImageFile,
-    rb"(II|MM)[*+\0]{2}": TiffImageFile,
-    rb"BM": BmpImageFile,
-    rb"GIF8[79]a": GifImageFile,
-    rb"P[1-6]\s": PpmImageFile,
-    rb"....ftyp(....)*?avi[fs]": AvifImageFile,  # brands are listed, here and below; `mif1` may be in both
-    rb"....ftyp(....)*?(he[iv][cmsx]|m[is]f1)": _read_heic,
+_READERS: dict[bytes, Callable[[BinaryIO], Opened]] = {
+    rb"\xff\xd8\xff": read_jpeg,
+    rb"\x89PNG\r\n\x1a\n": read_png,
+    rb"RIFF....WEBP": _pillow(WebPImageFile),
+    rb"II\*\0.{4}HEAPCCDR|(II|MM)(U\0|\0U|R[OS]|O[RS])|FUJIFILMCCD-RAW|\0MRM|FOVb|....ftypcrx ": read_raw,
+    rb"(II|MM)[*+\0]{2}": read_tiff,
+    rb"BM": _read_bmp,
+    rb"GIF8[79]a": _pillow(GifImageFile),
+    rb"P[1-6]\s": _pillow(PpmImageFile, partly=True),
+    rb"....ftyp(....)*?avi[fs]": _pillow(AvifImageFile),  # brands are listed, here and below; `mif1` may be in both
+    rb"....ftyp(....)*?(he[iv][cmsx]|m[is]f1)": _pillow(_heic),
 }
 
 
-def open_image(file: BinaryIO, name: str) -> ImageFile:
+def open_image(file: BinaryIO, name: str) -> Opened:
     """Reads the header of an image; its pixels are not unpacked yet.
 
     Args:
@@ -55,6 +72,7 @@ def open_image(file: BinaryIO, name: str) -> ImageFile:
 
     Raises:
         UserError: an empty file, a format that is not read, or HEIC without pillow-heif.
+        MissingPackage: a format that takes a package which is not installed.
         Exception: whatever Pillow's readers raise on a damaged header.
     """
     file.seek(0)
@@ -71,11 +89,3 @@ def open_image(file: BinaryIO, name: str) -> ImageFile:
                     f"{name}: HEIC cannot be read ({error}); pip install pillow-heif, or save it as JPEG"
                 ) from error
     raise UserError(f"{name}: not an image in a format that can be read; save it as JPEG or PNG")
-
-
-def count_frames(file: BinaryIO) -> int:
-    """How many frames a readable image has; 1 if what follows the first is damaged, which should not cost the photo."""
-    try:
-        return getattr(open_image(file, ""), "n_frames", 1)
-    except Exception:
-        return 1

@@ -22,4 +22,9 @@ def upright(image: Image.Image) -> Image.Image:
         turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # a malformed block should not cost the photo
         turn = None
-    return image if turn is None else image.transpose(turn)
+    if turn is None:
+        return image
+    turned = image.transpose(turn)
+    if alpha := turned.info.get("alpha"):
+        turned.info["alpha"] = alpha.transpose(turn)
+    return turned

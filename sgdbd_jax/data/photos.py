@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 import numpy as np
-from PIL import ExifTags, Image
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL import Image
 
-from sgdbd_jax.data.colours import Note, to_eight_bits, to_grey, to_rgb
-from sgdbd_jax.data.formats import count_frames, open_image
+from sgdbd_jax.data.colours import to_eight_bits, to_grey, to_rgb, without_unused_alpha
+from sgdbd_jax.data.formats import open_image
+from sgdbd_jax.data.opened import Hearer, MissingPackage, Note
 from sgdbd_jax.data.orientation import upright
 from sgdbd_jax.errors import UserError, shown
 
@@ -57,10 +57,14 @@ def photo_from_image(image: Image.Image) -> np.ndarray:
         `[H, W, 3]` uint8 sRGB.
 
     Raises:
-        ValueError: its values have no known range.
+        ValueError: it has no pixels, or its values have no known range.
     """
+    if not (image.width and image.height):
+        raise ValueError(f"an image must have pixels, here {image.width} x {image.height}")
     image.load()  # Pillow turns a TIFF upright here
-    turned = upright(to_eight_bits(image))
+    if image.format == "BMP":
+        image = without_unused_alpha(image)
+    turned = to_eight_bits(upright(image), dark=_ignore)
     return _to_array(to_rgb(image.copy() if turned is image else turned, None))  # a copy, as `to_rgb` changes `info`
 
 
@@ -102,32 +106,48 @@ def _open_file(path: Path) -> BinaryIO:
 
 
 def _decode_photo(file: BinaryIO, name: object, max_pixels: int, note: Note | None) -> np.ndarray:
-    photo = _decode(file, shown(name), max_pixels, lambda image: to_rgb(image, note))
-    if note and (frames := count_frames(file)) > 1:
-        note(f"first of {frames} frames")
-    return photo
+    def damaged(text: str) -> None:
+        if note is None:
+            raise OSError(text)
+        note(text)
+
+    said = note or _ignore
+    return _decode(file, shown(name), max_pixels, Hearer(said, damaged, said), lambda image: to_rgb(image, note))
 
 
 def _decode_mask(file: BinaryIO, name: object, white: White) -> np.ndarray:
-    mask = _decode(file, shown(name), MAX_PIXELS, to_grey)
+    def damaged(text: str) -> None:
+        raise OSError(text)
+
+    mask = _decode(file, shown(name), MAX_PIXELS, Hearer(_ignore, damaged, None), to_grey)
     return mask if white == "focused" else 255 - mask
 
 
-def _decode(file: BinaryIO, name: str, max_pixels: int, convert: Callable[[Image.Image], Image.Image]) -> np.ndarray:
-    """Decodes, brings to 8 bits, sets upright and converts, whatever Pillow's decoders throw."""
+def _ignore(text: str) -> None:
+    """Hears a note that nobody asked for."""
+
+
+def _decode(
+    file: BinaryIO, name: str, max_pixels: int, hearer: Hearer, convert: Callable[[Image.Image], Image.Image]
+) -> np.ndarray:
+    """Decodes, brings to 8 bits, sets upright and converts, whatever the decoders throw."""
     try:
-        image: Image.Image = open_image(file, name)
-        if image.width * image.height > max_pixels:
-            raise Image.DecompressionBombError(f"{image.width} x {image.height}, the limit is {max_pixels:,}")
-        if isinstance(image, TiffImageFile):  # its `load` would go by the limit of `Image.open`, a global
-            width, height = (image.tag_v2[tag] for tag in (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength))
-            image.im = Image.new(image.mode, (width, height), None).im
-        image.load()
-        image = upright(to_eight_bits(image))  # rebound, so that no more than two versions are held at a time
+        opened = open_image(file, name)
+        width, height = opened.size
+        if width * height > max_pixels:
+            raise Image.DecompressionBombError(f"{width} x {height}, the limit is {max_pixels:,}")
+        if width <= 0 or height <= 0:
+            raise ValueError(f"it has no pixels, {width} x {height}")
+        image = upright(opened.load(hearer))
+        image = to_eight_bits(image, dark=hearer.dark)  # rebound, so that no more than two versions are held at a time
         image = convert(image)
+        if (frames := opened.frames()) > 1:
+            hearer.note(f"first of {frames} frames")
         return _to_array(image)
     except UserError:
         raise
+    except MissingPackage as error:
+        raise UserError(f"{name}: {error}") from error
     except Image.DecompressionBombError as error:  # ours, or that of WebP's reader, 179 million
         raise UserError(f"{name}: too many pixels ({error}); scale the photo down, or raise max_pixels") from error
     except Exception as error:  # OSError, SyntaxError, ValueError, struct.error and more, by format

@@ -88,7 +88,7 @@ def test_every_mode_becomes_eight_bit_rgb(tmp_path, image, suffix, expected):
         (png(2, 1, 16, 2, struct.pack(">6H", 0x64FF, 0x8000, 0xFFFF, 0, 1, 256)), [[100, 128, 255], [0, 0, 1]]),
         (png(2, 1, 16, 4, struct.pack(">4H", 0x64FF, 65535, 0, 0)), [[100] * 3, WHITE]),
         (png(2, 1, 16, 6, struct.pack(">8H", 0x64FF, 0x8000, 0, 65535, 9, 9, 9, 0)), [[100, 128, 0], WHITE]),
-        (png(2, 1, 16, 0, struct.pack(">2H", 257, 514), (b"tRNS", struct.pack(">H", 257))), [[1] * 3, [2] * 3]),
+        (png(2, 1, 16, 0, struct.pack(">2H", 257, 514), (b"tRNS", struct.pack(">H", 257))), [WHITE, [2] * 3]),
         (tiff(2, 1, 16, 1, samples(257, 65535)), [[1] * 3, WHITE]),
         (tiff(2, 1, 16, 0, samples(257, 65535)), [[254] * 3, [0] * 3]),  # white is zero
         (tiff(2, 1, 8, 0, bytes([1, 255])), [[254] * 3, [0] * 3]),

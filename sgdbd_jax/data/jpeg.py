@@ -1,0 +1,232 @@
+"""JPEG files, and how much of them is there: libjpeg fills what is missing with grey, and tells Pillow nothing of it.
+
+A file is suspected where its data ends without the marker of its end, stops at a marker that has no place there, or
+holds a long run of zeros. How many rows are there is then measured: they are those that come out the same whatever
+data is put in the place of what is missing.
+"""
+
+import dataclasses
+import io
+import math
+import re
+import struct
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageChops
+from PIL.JpegImagePlugin import JpegImageFile
+
+from sgdbd_jax.data.opened import Hearer, Opened, describe, open_with_pillow, unpack, whole
+
+_END = b"\xff\xd9"
+_MARKER = re.compile(rb"\xff[^\0]", re.DOTALL)  # in coded data, where a byte FF is followed by 0
+_EOI, _SOS, _DHT, _DRI, _DNL = 0xD9, 0xDA, 0xC4, 0xDD, 0xDC
+_FRAMES = {0xC0, 0xC1, 0xC2}  # Huffman-coded: sequential, extended, progressive
+_BETWEEN_SCANS = {_SOS, _DHT, _DRI, _DNL, _EOI, 0xDB, 0xFE, *range(0xE0, 0xF0)}
+_HOLE = 128  # zeros in a row that no encoder writes, but for areas of one colour
+_HOLE_IN_PASSES = 512  # ... in a progressive file, whose passes of single bits may have more of them
+_FILLER = np.random.default_rng(0).integers(0, 255, 4096, np.uint8).tobytes()  # without a byte FF
+
+
+def read_jpeg(file: BinaryIO) -> Opened:
+    """The first image of a JPEG file; it is damaged if coded data is missing, not if only the marker of its end is."""
+    data = whole(file)
+    opened = open_with_pillow(lambda: JpegImageFile(io.BytesIO(data)))
+    stream = _parse(data)
+    if stream.least_bytes > len(data):
+        raise OSError(f"damaged: {len(data):,} bytes cannot hold {stream.width} x {stream.height} pixels")
+
+    def load(hearer: Hearer) -> Image.Image:
+        if stream.doubt is None:
+            image = opened.load(hearer)
+            if not _ends_in_grey(image) or stream.progressive or not stream.scans:
+                return image
+            image, lost = _measure(data, stream.scans[-1].end)
+        else:
+            image, lost = _measure(data, stream.doubt)
+        if lost.any():
+            hearer.damaged(describe(lost))
+        elif stream.passes_missing:
+            hearer.damaged(f"damaged: data of its detail is missing, in all {image.height} rows")
+        return image
+
+    return Opened(opened.size, load)
+
+
+@dataclasses.dataclass
+class _Scan:
+    start: int  # of its coded data
+    end: int
+    tables: dict[int, tuple[int, int]]  # class and number of a Huffman table -> its first value, and the code's length
+    header: bytes
+
+
+@dataclasses.dataclass
+class _Stream:
+    """What a walk from marker to marker found.
+
+    Attributes:
+        components: number -> (horizontal, vertical) sampling.
+        doubt: where the data ends that can be trusted; `None` if nothing is suspicious.
+        passes_missing: whether some coefficients did not come in full.
+    """
+
+    width: int = 0
+    height: int = 0
+    progressive: bool = False
+    components: dict[int, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    scans: list[_Scan] = dataclasses.field(default_factory=list)
+    doubt: int | None = None
+    passes_missing: bool = True
+
+    @property
+    def least_bytes(self) -> int:
+        """A block of 8 x 8 takes at least a bit; 0 of kinds that are not known here."""
+        if not self.components:
+            return 0
+        most = [max(sampling[axis] for sampling in self.components.values()) for axis in (0, 1)]
+        blocks = sum(h * v for h, v in self.components.values()) / max(1, most[0] * most[1])
+        return int(self.width * self.height / 64 * blocks / 8)
+
+
+def _parse(data: bytes) -> _Stream:
+    stream, position, restarts = _Stream(), 2, 0
+    tables: dict[int, tuple[int, int]] = {}
+    given = {}  # component -> [64] int, how many low bits of each coefficient are still to come
+    known = False
+    while True:
+        position = data.find(b"\xff", position)
+        while 0 <= position < len(data) - 1 and data[position + 1] == 0xFF:
+            position += 1
+        if not 0 <= position < len(data) - 1:
+            stream.doubt = _trimmed(data, stream)
+            break
+        marker, start = data[position + 1], position + 2
+        if stream.scans and not (stream.passes_missing and marker in _BETWEEN_SCANS or marker in {_EOI, _DNL}):
+            stream.doubt = position
+            break
+        if marker == _EOI:
+            break
+        if marker in {0, 1} or 0xD0 <= marker <= 0xD8:
+            position = start
+            continue
+        if start + 2 > len(data):
+            stream.doubt = position
+            break
+        (length,) = struct.unpack_from(">H", data, start)
+        segment, position = data[start + 2 : start + length], start + length
+        if marker in _FRAMES and len(segment) >= 6:
+            known = True
+            stream.progressive = marker == 0xC2
+            stream.height, stream.width = struct.unpack_from(">HH", segment, 1)
+            for index in range(min(segment[5], (len(segment) - 6) // 3)):
+                name, sampling = segment[6 + 3 * index], segment[7 + 3 * index]
+                stream.components[name] = sampling >> 4, sampling & 15
+                given[name] = np.full(64, 14)
+        elif marker == _DHT:
+            tables |= _first_codes(segment)
+        elif marker == _DRI and len(segment) >= 2:
+            (restarts,) = struct.unpack_from(">H", segment)
+        elif marker == _SOS and len(segment) >= 4:
+            if not known:
+                break  # arithmetic coding and other rare kinds: as libjpeg has it
+            end = _coded_end(data, position, restarts)
+            stream.scans.append(_Scan(position, end, dict(tables), segment))
+            count = segment[0]
+            first, last, bits = segment[-3:]
+            for name in segment[1 : 1 + 2 * count : 2]:
+                if name in given:
+                    given[name][first : last + 1] = bits & 15
+            stream.passes_missing = any(levels.any() for levels in given.values())
+            position = end
+    if not known or not stream.scans:
+        stream.doubt, stream.passes_missing = None, False
+    for scan in stream.scans:
+        hole = _hole(data, scan, stream)
+        if hole is not None and (stream.doubt is None or hole < stream.doubt):
+            stream.doubt = hole
+    if stream.doubt is None and stream.passes_missing:
+        stream.doubt = stream.scans[-1].end
+    return stream
+
+
+def _trimmed(data: bytes, stream: _Stream) -> int:
+    """Where a file without an end stops to hold anything: a few bytes of 0 may be its data, more are not."""
+    kept = len(data.rstrip(b"\0"))
+    end = kept if len(data) - kept >= 16 and not (stream.scans and _flat_bits(stream.scans[-1], stream)) else len(data)
+    while end and data[end - 1] == 0xFF:
+        end -= 1
+    return end
+
+
+def _coded_end(data: bytes, start: int, restarts: int) -> int:
+    """Where a scan's coded data ends: before the next marker that is not the restart which is due."""
+    position, due = start, 0xD0
+    while found := _MARKER.search(data, position):
+        position = found.start() + 1
+        while position < len(data) - 1 and data[position] == 0xFF:  # any number may fill up to a marker
+            position += 1
+        if not restarts or data[position] != due:
+            return found.start()
+        due = 0xD0 + (due - 0xCF) % 8
+    return len(data)
+
+
+def _first_codes(segment: bytes) -> dict[int, tuple[int, int]]:
+    """Of each Huffman table, what a run of bits 0 means: the value of the first code, and its length."""
+    tables, position = {}, 0
+    while position + 17 < len(segment):
+        counts = segment[position + 1 : position + 17]
+        length = next((index + 1 for index, count in enumerate(counts) if count), 16)
+        tables[segment[position]] = segment[position + 17], length
+        position += 17 + sum(counts)
+    return tables
+
+
+def _flat_bits(scan: _Scan, stream: _Stream) -> int | None:
+    """Bits of a block group that continues one colour, if these are all 0; else `None`."""
+    if stream.progressive:
+        return None
+    bits = 0
+    for name, tables in zip(scan.header[1::2], scan.header[2::2]):
+        if name in stream.components and len(scan.header) >= 4:
+            coarse, fine = scan.tables.get(tables >> 4), scan.tables.get(0x10 | tables & 15)
+            if coarse is None or fine is None or coarse[0] or fine[0]:
+                return None
+            across, down = stream.components[name]
+            bits += (coarse[1] + fine[1]) * across * down
+    return bits or None
+
+
+def _hole(data: bytes, scan: _Scan, stream: _Stream) -> int | None:
+    """Where a run of zeros begins that is no data."""
+    run = _HOLE_IN_PASSES if stream.progressive else _HOLE
+    hole = data.find(bytes(run), scan.start, scan.end)
+    if hole < 0:
+        return None
+    bits = _flat_bits(scan, stream)
+    if bits is None:
+        return hole
+    end = re.compile(rb"\0*").match(data, hole).end()  # type: ignore[union-attr]
+    across, down = (8 * max(sampling[axis] for sampling in stream.components.values()) for axis in (0, 1))
+    groups = math.ceil(stream.width / across) * math.ceil(stream.height / down)
+    return hole if (end - hole) * 8 > (groups + 1) * bits else None
+
+
+def _ends_in_grey(image: Image.Image) -> bool:
+    """Whether the last pixels are what libjpeg makes of data that is not there."""
+    corner = (max(0, image.width - 8), image.height - 1, image.width, image.height)
+    return image.mode in {"L", "RGB"} and bool((np.asarray(image.crop(corner)) == 128).all())
+
+
+def _measure(data: bytes, end: int) -> tuple[Image.Image, np.ndarray]:
+    """The image of the data before `end`, and `[H]` bool, which of its rows are others with other data after it."""
+    there = data[:end].rstrip(b"\xff")
+    image, other = (JpegImageFile(io.BytesIO(there + filler + _END)) for filler in (b"", _FILLER))
+    unpack(image)
+    unpack(other)
+    differs = ImageChops.difference(image, other).getbbox(alpha_only=False)
+    lost = np.zeros(image.height, bool)
+    if differs:
+        lost[differs[1] :] = True
+    return image, lost

@@ -1,0 +1,138 @@
+"""An image file whose header was read; its pixels are unpacked when they are asked for, as far as they are there."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import BinaryIO
+
+import numpy as np
+from PIL import ExifTags, Image
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+
+Note = Callable[[str], None]  # called with what was left out of a photo, or is damaged in it
+
+# Of the rows of a damaged photo, so many at the least must be there for it to be worth reading.
+LEAST = 0.1
+
+
+class MissingPackage(Exception):
+    """A package is not installed that some files are read with."""
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        super().__init__(f"{what}: pip install {package}, or in a clone pip install '.[{extra}]'; or save it as JPEG")
+
+
+@dataclasses.dataclass(frozen=True)
+class Hearer:
+    """Who hears what is wrong with a file.
+
+    Attributes:
+        note: what was left out of it, or had to be guessed.
+        damaged: what of it is lost; may raise.
+        dark: that deep samples look like those of fewer bits; `None` if that is nothing odd.
+    """
+
+    note: Note
+    damaged: Note
+    dark: Note | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """What a file's header says.
+
+    Attributes:
+        size: (width, height) as stored.
+        load: unpacks the pixels. In `info`, `icc_profile` may hold a colour profile, and `alpha` an image of mode L,
+            how opaque each pixel is where the mode does not say it.
+        frames: counts the frames or pages that show something else.
+    """
+
+    size: tuple[int, int]
+    load: Callable[[Hearer], Image.Image]
+    frames: Callable[[], int] = lambda: 1
+
+
+def open_with_pillow(read: Callable[[], ImageFile], *, partly: bool = False) -> Opened:
+    """An image as Pillow reads it.
+
+    Args:
+        read: reads the header; called again for each attempt at the pixels.
+        partly: whether the rows that come before damage are worth having.
+    """
+    image = read()
+
+    def load(hearer: Hearer) -> Image.Image:
+        image = read()
+        try:
+            unpack(image)
+            return image
+        except OSError:
+            if not partly:
+                raise
+            image, lost = load_partly(read)
+            if lost.all():
+                raise
+            hearer.damaged(describe(lost))
+            return image
+
+    return Opened(image.size, load, lambda: getattr(read(), "n_frames", 1))
+
+
+def unpack(image: ImageFile) -> None:
+    """Unpacks an image in place, whatever its size: `load` of a TIFF goes by the limit of `Image.open`, a global."""
+    if isinstance(image, TiffImageFile):
+        width, height = (image.tag_v2[tag] for tag in (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength))
+        image.im = Image.new(image.mode, (width, height), None).im
+    image.load()
+
+
+def load_partly(read: Callable[[], ImageFile]) -> tuple[ImageFile, np.ndarray]:
+    """Unpacks what there is of a damaged image; rows that are not there become grey.
+
+    Args:
+        read: reads the header.
+
+    Returns:
+        The image, and `[H]` bool, which rows are lost.
+    """
+    image = read()
+    width, height = image.size
+    pixel = len(Image.new(image.mode, (1, 1)).tobytes())
+    noise = np.random.default_rng(0).integers(0, 256, height * pixel, np.uint8)
+    column = Image.frombytes(image.mode, (1, height), noise.tobytes())
+    # What Pillow leaves of this, no decoder wrote: it unpacks into the image's memory, row by row.
+    untouched = column.resize(image.size, Image.Resampling.NEAREST)
+    image.im = untouched.copy().im
+    try:
+        image.load()
+    except OSError:
+        image.tile = []
+    lost = np.zeros(height, bool)
+    for row in range(height):
+        box = (0, row, width, row + 1)
+        lost[row] = image.crop(box).tobytes() == untouched.crop(box).tobytes()
+    grey: tuple[int, ...] | int = {"L": 128, "RGB": (128, 128, 128), "RGBA": (128, 128, 128, 255)}.get(image.mode, 0)  # type: ignore[assignment]
+    for row in np.flatnonzero(lost).tolist():
+        image.paste(grey, (0, row, width, row + 1))
+    return image, lost
+
+
+def describe(lost: np.ndarray) -> str:
+    """What to say of the rows that are lost, `[H]` bool.
+
+    Raises:
+        OSError: too few are left.
+    """
+    count, rows = int(lost.sum()), len(lost)
+    if rows - count < LEAST * rows:
+        raise OSError(f"damaged: {count} of its {rows} rows are missing")
+    where = "last " if lost[rows - count :].all() else "first " if lost[:count].all() else ""
+    row = "row is" if count == 1 else "rows are"
+    return f"damaged: {'the ' if where else ''}{where}{count} of {rows} {row} missing"
+
+
+def whole(file: BinaryIO) -> bytes:
+    """All bytes of a file."""
+    file.seek(0)
+    return file.read()
