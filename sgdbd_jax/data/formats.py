@@ -3,6 +3,7 @@
 A new format is an entry in `SUFFIXES` and one in `_READERS`.
 """
 
+import io
 import re
 from collections.abc import Callable
 from typing import BinaryIO
@@ -24,19 +25,25 @@ from sgdbd_jax.errors import UserError
 
 SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+    | set(".3fr .arw .cr2 .cr3 .crw .dng .erf .iiq .kdc .mef .mos .mrw .nef .nrw".split())  # camera raw, by maker
+    | set(".orf .pef .raf .rw2 .rwl .sr2 .srf .srw .x3f".split())
 )
 
 
-def _pillow(reader: Callable[[BinaryIO], ImageFile], *, partly: bool = False) -> Callable[[BinaryIO], Opened]:
+def _pillow(reader: Callable[[BinaryIO], ImageFile], *, packed: bool = True) -> Callable[[BinaryIO], Opened]:
     def read(file: BinaryIO) -> ImageFile:
         file.seek(0)
         return reader(file)
 
-    return lambda file: open_with_pillow(lambda: read(file), partly=partly)
+    def open_file(file: BinaryIO) -> Opened:
+        most = 0 if packed else 8 * file.seek(0, io.SEEK_END)  # a pixel has a bit at the least
+        return open_with_pillow(lambda: read(file), partly=most)
+
+    return open_file
 
 
 def _read_bmp(file: BinaryIO) -> Opened:
-    opened = _pillow(BmpImageFile, partly=True)(file)
+    opened = _pillow(BmpImageFile, packed=False)(file)
     return Opened(opened.size, lambda hearer: without_unused_alpha(opened.load(hearer)))
 
 
@@ -57,7 +64,7 @@ _READERS: dict[bytes, Callable[[BinaryIO], Opened]] = {
     rb"(II|MM)[*+\0]{2}": read_tiff,
     rb"BM": _read_bmp,
     rb"GIF8[79]a": _pillow(GifImageFile),
-    rb"P[1-6]\s": _pillow(PpmImageFile, partly=True),
+    rb"P[1-6]\s": _pillow(PpmImageFile, packed=False),
     rb"....ftyp(....)*?avi[fs]": _pillow(AvifImageFile),  # brands are listed, here and below; `mif1` may be in both
     rb"....ftyp(....)*?(he[iv][cmsx]|m[is]f1)": _pillow(_heic),
 }

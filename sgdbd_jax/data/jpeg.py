@@ -204,6 +204,8 @@ def _hole(data: bytes, scan: _Scan, stream: _Stream) -> int | None:
     hole = data.find(bytes(run), scan.start, scan.end)
     if hole < 0:
         return None
+    if stream.progressive:  # a pass of areas of one colour, or of a pattern, may be nothing but zeros
+        return None if scan.header[-3] == 0 or hole < scan.start + 64 else hole
     bits = _flat_bits(scan, stream)
     if bits is None:
         return hole

@@ -1,7 +1,7 @@
 """An image file whose header was read; its pixels are unpacked when they are asked for, as far as they are there."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -53,12 +53,12 @@ class Opened:
     frames: Callable[[], int] = lambda: 1
 
 
-def open_with_pillow(read: Callable[[], ImageFile], *, partly: bool = False) -> Opened:
+def open_with_pillow(read: Callable[[], ImageFile], *, partly: float = 0) -> Opened:
     """An image as Pillow reads it.
 
     Args:
         read: reads the header; called again for each attempt at the pixels.
-        partly: whether the rows that come before damage are worth having.
+        partly: how many pixels the rows that come before damage have at the most; 0 if they are not worth having.
     """
     image = read()
 
@@ -68,7 +68,7 @@ def open_with_pillow(read: Callable[[], ImageFile], *, partly: bool = False) -> 
             unpack(image)
             return image
         except OSError:
-            if not partly:
+            if partly < LEAST * image.width * image.height:
                 raise
             image, lost = load_partly(read)
             if lost.all():
@@ -100,22 +100,28 @@ def load_partly(read: Callable[[], ImageFile]) -> tuple[ImageFile, np.ndarray]:
     width, height = image.size
     pixel = len(Image.new(image.mode, (1, 1)).tobytes())
     noise = np.random.default_rng(0).integers(0, 256, height * pixel, np.uint8)
+    # What is left of this, no decoder wrote: Pillow unpacks into the image's memory, row by row.
     column = Image.frombytes(image.mode, (1, height), noise.tobytes())
-    # What Pillow leaves of this, no decoder wrote: it unpacks into the image's memory, row by row.
-    untouched = column.resize(image.size, Image.Resampling.NEAREST)
-    image.im = untouched.copy().im
+    image.im = column.resize(image.size, Image.Resampling.NEAREST).im
     try:
         image.load()
     except OSError:
         image.tile = []
     lost = np.zeros(height, bool)
-    for row in range(height):
-        box = (0, row, width, row + 1)
-        lost[row] = image.crop(box).tobytes() == untouched.crop(box).tobytes()
+    for top, bottom in _ranges(height, max(1, 2**21 // width)):
+        found = image.crop((0, top, width, bottom))
+        left = column.crop((0, top, 1, bottom)).resize(found.size, Image.Resampling.NEAREST)
+        rows = (np.frombuffer(part.tobytes(), np.uint8).reshape(bottom - top, -1) for part in (found, left))
+        lost[top:bottom] = np.equal(*rows).all(-1)
     grey: tuple[int, ...] | int = {"L": 128, "RGB": (128, 128, 128), "RGBA": (128, 128, 128, 255)}.get(image.mode, 0)  # type: ignore[assignment]
-    for row in np.flatnonzero(lost).tolist():
-        image.paste(grey, (0, row, width, row + 1))
+    edges = np.flatnonzero(np.diff(np.pad(lost, 1).astype(np.int8)))
+    for top, bottom in edges.reshape(-1, 2).tolist():
+        image.paste(grey, (0, top, width, bottom))
     return image, lost
+
+
+def _ranges(end: int, step: int) -> Iterator[tuple[int, int]]:
+    return ((start, min(start + step, end)) for start in range(0, end, step))
 
 
 def describe(lost: np.ndarray) -> str:

@@ -21,21 +21,29 @@ from sgdbd_jax.errors import UserError, shown
 # More than any camera's or phone's sensor has (200 million); takes 2 GB at the least while it is read.
 MAX_PIXELS = 300_000_000
 
+# A larger image has no more pixels a byte, unless its header lies: whether a file holds them would show too late.
+LARGE, DENSE = 50_000_000, 10_000
+
 White = Literal["focused", "blurred"]  # what white means in the file of a mask
 
 
 def load_photo(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS, note: Note | None = None) -> np.ndarray:
     """Reads an image file as it is meant to be seen.
 
-    JPEG, PNG, WebP, TIFF, BMP, GIF, PNM and AVIF, and HEIC where pillow-heif is installed; the content of a file
-    decides which it is, not its name. The EXIF orientation is applied; colours are brought to sRGB by the file's colour
-    profile; transparent parts are laid on white; deep grey (12 and 16 bits, float in [0, 1]) is scaled to 8 bits, of
-    16-bit colours the upper 8 are taken; of an animation or of several pages, the first.
+    JPEG, PNG, WebP, TIFF, BMP, GIF, PNM and AVIF, HEIC where pillow-heif is installed, and camera raw where rawpy is;
+    the content of a file decides which it is, not its name. The EXIF orientation is applied; colours are brought to
+    sRGB by the file's colour profile; transparent parts are laid on white; what white is in deep samples, `samples`
+    says; of an animation or of several pages, the first, if it is no thumbnail of another. Metadata that is damaged
+    costs no photo.
+
+    Where data is damaged or missing, the rows that are not there become grey (those of a progressive JPEG, coarse), if a
+    tenth is there and if `note` hears of it. A JPEG or PNG of which nothing but the mark of its end is missing is whole.
 
     Args:
         path: an image file of any mode.
         max_pixels: larger images are refused before they unpack: a small file may hold more than memory does.
-        note: called with what was left out (other frames, a colour profile that cannot be used), not with the name.
+        note: called with what was left out (other frames, a colour profile that cannot be used), what looks odd, and
+            how many rows are missing, not with the name; without it, a photo that lacks some is refused.
 
     Returns:
         `[H, W, 3]` uint8 sRGB.
@@ -72,7 +80,7 @@ def load_mask(path: str | os.PathLike, *, white: White) -> np.ndarray:
     """Reads a mask file; transparency and colour profiles are ignored.
 
     Args:
-        path: an image file of any mode, 0 to white.
+        path: an image file of any mode, 0 to white; whole, as a mask that lacks some rows would score as another.
         white: what white means in the file. CUHK's own masks are `"blurred"`, DUT's `"focused"`.
 
     Returns:
@@ -138,6 +146,8 @@ def _decode(
             raise Image.DecompressionBombError(f"{width} x {height}, the limit is {max_pixels:,}")
         if width <= 0 or height <= 0:
             raise ValueError(f"it has no pixels, {width} x {height}")
+        if width * height > max(LARGE, DENSE * file.seek(0, io.SEEK_END)):
+            raise OSError(f"damaged: its size cannot be {width} x {height}")
         image = upright(opened.load(hearer))
         image = to_eight_bits(image, dark=hearer.dark)  # rebound, so that no more than two versions are held at a time
         image = convert(image)

@@ -16,6 +16,7 @@ from sgdbd_jax.data.samples import note_dark, to_levels
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXELS = {b"IHDR", b"PLTE", b"IDAT"}
 _FRAMES = {b"acTL", b"fcTL"}  # of an animation, whose first frame is read
+_MOST = 8 * 1032  # pixels a byte: of one bit each, packed by zlib
 _SMALL = 2**20  # bytes of text that Pillow takes
 _LARGEST_PROFILE = 2**26  # bytes; those of printers have some million
 
@@ -37,7 +38,7 @@ def read_png(file: BinaryIO) -> Opened:
     def read() -> PngImageFile:
         return PngImageFile(io.BytesIO(data))
 
-    opened = open_with_pillow(read, partly=not interlaced)
+    opened = open_with_pillow(read, partly=0 if interlaced else _MOST * len(data))
 
     def load(hearer: Hearer) -> Image.Image:
         for text in notes:

@@ -9,13 +9,14 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from sgdbd_jax.data.opened import Hearer, MissingPackage, Opened, whole
 
-# Cameras leave some columns and rows at the edges out of their own JPEGs.
-_FULL = 0.95
+# Of the sensor's width and height; cameras' own JPEGs lack some columns and rows at the edges, or have some more.
+_FULL = 0.95, 1.05
+_MOST = 1000  # pixels a byte
 _ORIENTATIONS = {3: 3, 5: 8, 6: 6}  # LibRaw's flip -> the orientation of EXIF
 
 
 def read_raw(file: BinaryIO) -> Opened:
-    """A photo as the camera showed it: its preview, if that has 95% of the sensor's width and height at the least.
+    """A photo as the camera showed it: its preview, if that is as large as the sensor, give or take 5% a side.
 
     Else the sensor's data are developed, with the camera's white balance, and a note says so.
 
@@ -36,6 +37,8 @@ def read_raw(file: BinaryIO) -> Opened:
 
     with read() as raw:
         size = raw.sizes.width, raw.sizes.height
+    if size[0] * size[1] > _MOST * file.seek(0, io.SEEK_END):
+        raise OSError(f"damaged: its size cannot be {size[0]} x {size[1]}")
 
     def load(hearer: Hearer) -> Image.Image:
         with read() as raw:
@@ -82,4 +85,5 @@ def _preview(raw, rawpy) -> Image.Image | None:
 
 
 def _fills(size: tuple[int, int], sensor: tuple[int, int]) -> bool:
-    return all(side >= _FULL * most for side, most in zip(sorted(size), sorted(sensor)))
+    least, most = _FULL
+    return all(least * of <= side <= most * of for side, of in zip(sorted(size), sorted(sensor)))

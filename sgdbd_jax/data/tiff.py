@@ -4,6 +4,7 @@ Pillow reads samples of up to 8 bits, and those of 12; tifffile reads what is de
 files that were cut off. Packed samples take imagecodecs too; without it, Pillow reads those of 16 bits.
 """
 
+import contextlib
 import io
 import logging
 import zlib
@@ -25,8 +26,8 @@ _ORIENTATION, _PROFILE = ExifTags.Base.Orientation, ExifTags.Base.InterColorProf
 _MOST_PAGES = 64  # looked at for the photo
 _RAW_COLOURS = {32803, 34892}  # a filter's mosaic, linear raw
 _RAW_PACKINGS = {32767, 34713}  # Sony's, Nikon's
-_DNG_VERSION, _MAX_SAMPLE, _OLD_SUBFILE = 50706, 281, 255
-_GREYS, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB, _ICC_LAB = {0, 1}, 2, 3, 5, 6, 8, 9
+_DNG_VERSION, _MAX_SAMPLE, _SUBFILE, _OLD_SUBFILE = 50706, 281, 254, 255
+_RGB, _PALETTE, _CMYK, _YCBCR, _LAB, _ICC_LAB = 2, 3, 5, 6, 8, 9
 _COLOURS = {0: 1, 1: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3, _LAB: 3, _ICC_LAB: 3}
 _PLAIN, _LZW, _PACKBITS, _ZIPS = 1, 5, 32773, {8, 32946}
 _PACKINGS = {_PLAIN, _LZW, _PACKBITS, 34925, 50000, *_ZIPS}  # that keep each value
@@ -39,34 +40,41 @@ def read_tiff(file: BinaryIO) -> Opened:
     It is the first page, but if that is a thumbnail or otherwise a smaller version of another page, or of one under it,
     the largest of these. Camera raw files are for `raw`.
     """
-    pages = list(_pages(file))
+    file.seek(0)
+    tiff = tifffile.TiffFile(file)
+    pages = list(_pages(tiff))
     if _is_raw(file, [page for page, _ in pages]):
         return read_raw(file)
     first = pages[0][0]
     photo = _choose(pages)
-    frames = sum(top and not _is_reduced(page) for page, top in pages if page is photo or not _is_version(page, photo))
     opened = _open(file, photo)
 
     def load(hearer: Hearer) -> Image.Image:
         image = opened.load(hearer)
         for tag in (_ORIENTATION, _PROFILE):  # what is under a page, or behind it, may leave these to it
             value = _tag(photo, tag) or _tag(first, tag)
-            if tag == _PROFILE and value and "icc_profile" not in image.info:
-                image.info["icc_profile"] = bytes(value)
+            if tag == _PROFILE and isinstance(value, bytes) and "icc_profile" not in image.info:
+                image.info["icc_profile"] = value
             elif tag == _ORIENTATION and value and not (isinstance(image, TiffImageFile) and _tag(photo, tag)):
                 image.getexif()[_ORIENTATION] = value
         return image
 
-    return Opened(opened.size, load, lambda: max(frames, 1))
+    def frames() -> int:
+        row = [page for page, top in pages if top]
+        others = [page for page in row if page is not photo and (_is_reduced(page) or _is_mask(page))]
+        if first is not photo and _is_version(first, photo) and first not in others:
+            others.append(first)
+        return len(tiff.pages) - len(others) if len(pages) > _MOST_PAGES else len(row) - len(others)
+
+    return Opened(opened.size, load, frames)
 
 
-def _pages(file: BinaryIO) -> Iterator[tuple[Any, bool]]:
-    """The pages of a file and those under the pages, and whether they are in the first row; at least one.
+def _pages(tiff: tifffile.TiffFile) -> Iterator[tuple[Any, bool]]:
+    """The first pages of a file and those under the pages, and whether they are in the first row; at least one.
 
     Damage after the first page ends the search.
     """
-    file.seek(0)
-    tiff = tifffile.TiffFile(file)
+    tiff.pages.useframes = False
     yield tiff.pages.first, True
     found = 1
     try:
@@ -86,6 +94,11 @@ def _pages(file: BinaryIO) -> Iterator[tuple[Any, bool]]:
 def _tag(page: Any, code: int) -> Any:
     tag = page.tags.get(code) if isinstance(page, tifffile.TiffPage) else None
     return None if tag is None else tag.value
+
+
+def _number(page: Any, code: int) -> int:
+    value = _tag(page, code)
+    return value if isinstance(value, int) else 0
 
 
 def _is_raw(file: BinaryIO, pages: list[Any]) -> bool:
@@ -111,11 +124,11 @@ def _choose(pages: list[tuple[Any, bool]]) -> Any:
 
 
 def _is_reduced(page: Any) -> bool:
-    return bool((_tag(page, 254) or 0) & 1) or _tag(page, _OLD_SUBFILE) == 2
+    return bool(_number(page, _SUBFILE) & 1) or _number(page, _OLD_SUBFILE) == 2
 
 
 def _is_mask(page: Any) -> bool:
-    return bool((_tag(page, 254) or 0) & 4)
+    return bool(_number(page, _SUBFILE) & 4)
 
 
 def _is_version(page: Any, of: Any) -> bool:
@@ -139,11 +152,10 @@ def _open(file: BinaryIO, page: Any) -> Opened:
     )
     by_pillow = few_bits or page.bitspersample == 12
     if by_pillow and not cut_off:
-        try:
+        with contextlib.suppress(SyntaxError, OSError, KeyError):  # kinds that Pillow does not know
             return _by_pillow(file, page)
-        except (SyntaxError, OSError, KeyError):
-            if page.dtype != np.uint8:
-                raise
+    if cut_off and page.compression not in _PACKINGS:
+        raise OSError("damaged: the end of the file is missing")
     return _by_tifffile(file, page)
 
 
@@ -208,7 +220,8 @@ def _unpack(file: BinaryIO, page: Any) -> tuple[np.ndarray, np.ndarray]:
     """`[H, W, C]` samples, and `[H]` bool, which rows lie beyond the end of the file."""
     packing = int(page.compression)
     if not _has_imagecodecs():
-        if packing not in _ZIPS | {_PLAIN, _PACKBITS} or (page.predictor == 3 and packing != _PLAIN):
+        known = packing in _ZIPS | {_PLAIN, _PACKBITS} and (page.predictor != 3 or packing == _PLAIN)
+        if not known or page.bitspersample not in {1, 2, 4, 8, 16, 32, 64}:
             raise MissingPackage("its packed samples are read with imagecodecs", "imagecodecs", "tiff")
         if packing in _ZIPS:
             page.compression = tifffile.COMPRESSION.NONE  # unpacked below, to no more than it should be
@@ -254,7 +267,7 @@ def _image(samples: np.ndarray, page: Any, hearer: Hearer) -> Image.Image:
     colours = samples[..., :count] if count > 1 else samples[..., 0]
     if colour == _PALETTE:
         table = np.asarray(page.colormap)
-        levels = (table if table.max() < 256 else table >> 8).astype(np.uint8).T[colours]
+        levels = (table if table.max() < 256 else table >> 8).astype(np.uint8).T[colours.astype(np.uint16)]
     elif colour in {_LAB, _ICC_LAB}:
         if samples.dtype.kind not in "iu" or samples.dtype.itemsize > 2:
             raise ValueError(f"L*a*b* of type {samples.dtype}")
