@@ -25,8 +25,9 @@ from sgdbd_jax.errors import UserError
 
 SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-    | set(".3fr .arw .cr2 .cr3 .crw .dng .erf .iiq .kdc .mef .mos .mrw .nef .nrw".split())  # camera raw, by maker
-    | set(".orf .pef .raf .rw2 .rwl .sr2 .srf .srw .x3f".split())
+    # camera raw, which each maker calls otherwise
+    | {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw"}
+    | {".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"}
 )
 
 
@@ -60,7 +61,7 @@ _READERS: dict[bytes, Callable[[BinaryIO], Opened]] = {
     rb"\xff\xd8\xff": read_jpeg,
     rb"\x89PNG\r\n\x1a\n": read_png,
     rb"RIFF....WEBP": _pillow(WebPImageFile),
-    rb"II\*\0.{4}HEAPCCDR|(II|MM)(U\0|\0U|R[OS]|O[RS])|FUJIFILMCCD-RAW|\0MRM|FOVb|....ftypcrx ": read_raw,
+    rb"II.{4}HEAPCCDR|(II|MM)(U\0|\0U|R[OS]|O[RS])|FUJIFILMCCD-RAW|\0MRM|FOVb|....ftypcrx ": read_raw,
     rb"(II|MM)[*+\0]{2}": read_tiff,
     rb"BM": _read_bmp,
     rb"GIF8[79]a": _pillow(GifImageFile),

@@ -14,7 +14,7 @@ from PIL import Image
 
 from sgdbd_jax.data.colours import to_eight_bits, to_grey, to_rgb, without_unused_alpha
 from sgdbd_jax.data.formats import open_image
-from sgdbd_jax.data.opened import Hearer, MissingPackage, Note
+from sgdbd_jax.data.opened import Hearer, MissingPackage, Note, Opened
 from sgdbd_jax.data.orientation import upright
 from sgdbd_jax.errors import UserError, shown
 
@@ -36,8 +36,8 @@ def load_photo(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS, note: N
     says; of an animation or of several pages, the first, if it is no thumbnail of another. Metadata that is damaged
     costs no photo.
 
-    Where data is damaged or missing, the rows that are not there become grey (those of a progressive JPEG, coarse), if a
-    tenth is there and if `note` hears of it. A JPEG or PNG of which nothing but the mark of its end is missing is whole.
+    Where data is damaged or missing, the rows that are not there become grey, or coarse in a progressive JPEG, if some
+    tenth is there and if `note` hears of it. A JPEG or PNG that lacks nothing but the mark of its end is whole.
 
     Args:
         path: an image file of any mode.
@@ -151,7 +151,7 @@ def _decode(
         image = upright(opened.load(hearer))
         image = to_eight_bits(image, dark=hearer.dark)  # rebound, so that no more than two versions are held at a time
         image = convert(image)
-        if (frames := opened.frames()) > 1:
+        if (frames := _count(opened)) > 1:
             hearer.note(f"first of {frames} frames")
         return _to_array(image)
     except UserError:
@@ -164,6 +164,14 @@ def _decode(
         reason = " ".join(str(error).split()) or type(error).__name__
         remedy = "if it is truncated or damaged copy it again, if not save it as JPEG or 8-bit PNG"
         raise UserError(f"{name}: cannot be decoded ({reason}); {remedy}") from error
+
+
+def _count(opened: Opened) -> int:
+    """How many frames a readable image has; 1 if what follows the first is damaged, which should not cost the photo."""
+    try:
+        return opened.frames()
+    except Exception:
+        return 1
 
 
 def _to_array(image: Image.Image) -> np.ndarray:

@@ -62,7 +62,7 @@ def _peak(kind: np.dtype, high: int, dark: Note | None) -> int:
 
 def note_dark(used: int, bits: int, dark: Note | None) -> None:
     """Says that a photo is dark since its samples use only so many of their bits, if that is so."""
-    if dark and used <= bits - _SPARE:
+    if dark and bits > 8 and 0 < used <= bits - _SPARE:
         how = "nearly black" if used <= bits - 2 * _SPARE else "dark"
         dark(f"{how}: its samples use {used} of {bits} bits; if that is all they have, scale them up")
 

@@ -6,6 +6,7 @@ files that were cut off. Packed samples take imagecodecs too; without it, Pillow
 
 import contextlib
 import io
+import itertools
 import logging
 import zlib
 from collections.abc import Iterator
@@ -42,7 +43,7 @@ def read_tiff(file: BinaryIO) -> Opened:
     """
     file.seek(0)
     tiff = tifffile.TiffFile(file)
-    pages = list(_pages(tiff))
+    pages = list(itertools.islice(_pages(tiff), _MOST_PAGES))
     if _is_raw(file, [page for page, _ in pages]):
         return read_raw(file)
     first = pages[0][0]
@@ -61,10 +62,10 @@ def read_tiff(file: BinaryIO) -> Opened:
 
     def frames() -> int:
         row = [page for page, top in pages if top]
-        others = [page for page in row if page is not photo and (_is_reduced(page) or _is_mask(page))]
-        if first is not photo and _is_version(first, photo) and first not in others:
-            others.append(first)
-        return len(tiff.pages) - len(others) if len(pages) > _MOST_PAGES else len(row) - len(others)
+        before = row[: row.index(photo)] if photo in row else []
+        versions = [page for page in row if page is not photo and (_is_reduced(page) or _is_mask(page))]
+        versions += [page for page in before if page not in versions and _is_version(page, photo)]
+        return (len(tiff.pages) if len(pages) >= _MOST_PAGES else len(row)) - len(versions)
 
     return Opened(opened.size, load, frames)
 
@@ -76,19 +77,11 @@ def _pages(tiff: tifffile.TiffFile) -> Iterator[tuple[Any, bool]]:
     """
     tiff.pages.useframes = False
     yield tiff.pages.first, True
-    found = 1
-    try:
+    with contextlib.suppress(Exception):
         for number, page in enumerate(tiff.pages):
             if number:
                 yield page, True
-            for under in (page.pages or ()) if isinstance(page, tifffile.TiffPage) else ():
-                yield under, False
-                found += 1
-            found += 1
-            if found > _MOST_PAGES:
-                return
-    except Exception:
-        return
+            yield from ((under, False) for under in page.pages or ())
 
 
 def _tag(page: Any, code: int) -> Any:

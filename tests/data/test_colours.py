@@ -1,5 +1,6 @@
 """Every mode, depth and colour profile comes to 8 bits: photos in sRGB, masks as their grey values."""
 
+import io
 import struct
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,7 +21,7 @@ from handmade_images import (
 )
 from PIL import Image, ImageCms
 
-from sgdbd_jax.data.photos import decode_photo, load_mask, load_photo
+from sgdbd_jax.data.photos import decode_photo, load_mask, load_photo, photo_from_image
 from sgdbd_jax.errors import UserError
 
 WHITE = [255, 255, 255]
@@ -107,6 +108,36 @@ def test_deep_colour_as_another_program_writes_it(tmp_path, suffix):
     values = np.random.default_rng(0).integers(0, 65536, (5, 7, 3), np.uint16)
     assert cv2.imwrite(str(tmp_path / f"a{suffix}"), values[..., ::-1])
     np.testing.assert_array_equal(load_photo(tmp_path / f"a{suffix}"), values >> 8)
+
+
+def bitmap(*pixels):
+    """A BMP of one row, 32 bits a pixel (blue, green, red, opacity), whose header names the opacity's bits."""
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII", 108, len(pixels), 1, 1, 32, 3, 4 * len(pixels), 2835, 2835, 0, 0) + masks
+    rows = b"".join(map(bytes, pixels))
+    start = struct.pack("<2sI4xI", b"BM", 14 + 108 + len(rows), 14 + 108)
+    return start + header.ljust(108, b"\0") + rows
+
+
+def test_opacity_that_a_bitmap_leaves_out_is_full_and_one_that_it_gives_counts():
+    unused, used = bitmap((30, 20, 10, 0), (6, 5, 4, 0)), bitmap((30, 20, 10, 255), (6, 5, 4, 0))
+    np.testing.assert_array_equal(decode_photo(unused, name="a"), [[[10, 20, 30], [4, 5, 6]]])
+    np.testing.assert_array_equal(decode_photo(used, name="a"), [[[10, 20, 30], WHITE]])
+    for data in (unused, used):
+        with Image.open(io.BytesIO(data)) as image:
+            np.testing.assert_array_equal(photo_from_image(image), decode_photo(data, name="a"))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
+def test_opacity_of_0_all_over_is_meant_elsewhere(tmp_path, suffix):
+    image = Image.new("RGBA", (2, 2), (10, 20, 30, 0))
+    np.testing.assert_array_equal(load_photo(save(tmp_path / f"a{suffix}", image)), 255)
+
+
+@pytest.mark.parametrize("mode", ["La", "RGBa"])
+def test_colours_multiplied_by_their_opacity_are_laid_on_white(mode):
+    image = Image.new("LA" if mode == "La" else "RGBA", (2, 2), (200, 128) if mode == "La" else (200, 200, 200, 128))
+    np.testing.assert_allclose(photo_from_image(image.convert(mode)), 227, atol=2)
 
 
 def test_deep_grey_beyond_its_range_is_refused(tmp_path):

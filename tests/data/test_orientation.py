@@ -1,12 +1,13 @@
 """The EXIF orientation sets photos and masks upright, once, whatever the format."""
 
+import io
 import struct
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from sgdbd_jax.data.photos import load_mask, load_photo
+from sgdbd_jax.data.photos import decode_photo, load_mask, load_photo, photo_from_image
 
 STORED = [[1, 2, 3], [4, 5, 6]]
 # What the EXIF standard says is shown: orientation 6, for one, has the first stored row on the right, its start on top.
@@ -62,6 +63,37 @@ def test_deep_grey_is_set_upright_too(tmp_path, suffix):
     exif[0x0112] = 6
     path = save(tmp_path / f"a{suffix}", sixteen(np.array(STORED) * 257), exif=exif)
     np.testing.assert_array_equal(load_photo(path), grey(SHOWN[6]))
+
+
+@pytest.mark.parametrize("orientation", SHOWN)
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16", "I;16B", "F"])
+def test_an_image_of_any_mode_is_set_upright(mode, orientation):
+    black_and_white = np.array([[0, 0, 255], [255, 0, 0]], np.uint8)
+    stored = Image.fromarray(black_and_white)
+    if mode.startswith("I"):
+        kind = {"I": "<i4", "I;16": "<u2", "I;16B": ">u2"}[mode]
+        image = Image.frombytes(mode, (3, 2), (black_and_white.astype(kind) * 257).astype(kind).tobytes())
+    elif mode == "F":
+        image = Image.fromarray(black_and_white.astype(np.float32) / 255)
+    else:
+        image = (stored if mode == "1" else stored.convert("RGB")).convert(mode)
+    image.getexif()[0x0112] = orientation
+    flat = np.array([[1, 2, 3], [4, 5, 6]])
+    expected = np.zeros(np.shape(SHOWN[orientation]))
+    for position, level in zip(flat.ravel(), black_and_white.ravel()):
+        expected[np.array(SHOWN[orientation]) == position] = level
+    np.testing.assert_array_equal(photo_from_image(image), grey(expected))
+
+
+@pytest.mark.parametrize("orientation", SHOWN)
+def test_what_is_transparent_by_its_deep_value_turns_with_its_image(orientation):
+    """The third pixel stored."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    shown = np.array(SHOWN[orientation], np.uint8)
+    data = io.BytesIO()
+    sixteen(np.array(STORED) * 257).save(data, "PNG", transparency=3 * 257, exif=exif)
+    np.testing.assert_array_equal(decode_photo(data.getvalue(), name="a"), grey(np.where(shown == 3, 255, shown)))
 
 
 @pytest.mark.parametrize("block", [b"Exif\0\0MM\0*\0\0", b"Exif\0\0nonsense", b"Exif\0\0"])

@@ -11,7 +11,7 @@ from handmade_images import png, tiff
 from PIL import Image, ImageFile
 
 from sgdbd_jax.data.listing import list_photos
-from sgdbd_jax.data.photos import decode_photo, load_mask, load_photo
+from sgdbd_jax.data.photos import decode_photo, load_mask, load_photo, photo_from_image
 from sgdbd_jax.errors import UserError
 
 
@@ -146,6 +146,49 @@ def test_a_refusal_is_one_line_whatever_the_name(tmp_path):
         with pytest.raises(UserError) as caught:
             refused()
         assert r"two\nlines.jpg" in str(caught.value) and len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".ppm"])
+def test_rows_that_are_cut_off_are_counted_and_the_others_are_read(tmp_path, suffix):
+    """A bitmap's last row comes first."""
+    path = save(tmp_path / f"a{suffix}", Image.fromarray(noise(64, 48)))
+    data = path.read_bytes()
+    path.write_bytes(data[: -24 * 48 * 3 - 1])
+    notes: list[str] = []
+    photo = load_photo(path, note=notes.append)
+    where = "first" if suffix == ".bmp" else "last"
+    assert notes == [f"damaged: the {where} 25 of 64 rows are missing"]
+    there, lost = (slice(25, None), slice(25)) if suffix == ".bmp" else (slice(39), slice(39, None))
+    np.testing.assert_array_equal(photo[there], noise(64, 48)[there])
+    np.testing.assert_array_equal(photo[lost], 128)
+    with pytest.raises(UserError, match="25 of 64 rows are missing"):
+        load_photo(path)
+    with pytest.raises(UserError, match="25 of 64 rows are missing"):
+        load_mask(path, white="focused")
+    path.write_bytes(data[: len(data) // 12])
+    with pytest.raises(UserError, match="cannot be decoded"):
+        load_photo(path, note=notes.append)
+
+
+@pytest.mark.parametrize("size", [(0, 0), (0, 5), (5, 0)])
+@pytest.mark.parametrize("mode", ["RGB", "L", "F", "I;16", "P"])
+def test_an_image_without_pixels_is_refused(size, mode):
+    with pytest.raises(ValueError, match=f"an image must have pixels, here {size[0]} x {size[1]}"):
+        photo_from_image(Image.new(mode, size))
+
+
+@pytest.mark.parametrize(
+    "data", [b"P6 0 5 255\n", png(0, 0, 8, 2, b""), struct.pack("<2sI4xIIiiHHI24x", b"BM", 54, 54, 40, 0, 0, 1, 24, 0)]
+)
+def test_a_file_without_pixels_is_refused(data):
+    with pytest.raises(UserError, match=r"a: cannot be decoded|a: not an image"):
+        decode_photo(data, name="a")
+
+
+def test_a_large_size_that_a_small_file_cannot_have_is_refused_at_once(tmp_path):
+    gif = struct.pack("<6sHHBBBBHHHHB", b"GIF89a", 16000, 16000, 0, 0, 0, 0x2C, 0, 0, 16000, 16000, 0) + b"\x08\0;"
+    with pytest.raises(UserError, match="damaged: its size cannot be 16000 x 16000"):
+        decode_photo(gif, name="a")
 
 
 @pytest.mark.parametrize("name", ["-dash.png", "sp ace.png", "ünï😀.png", "%d{x}.png", "new\nline.png", "\udcff.png"])
