@@ -14,6 +14,8 @@ Note = Callable[[str], None]  # called with what was left out of a photo, or is 
 # Of the rows of a damaged photo, so many at the least must be there for it to be worth reading.
 LEAST = 0.1
 
+_GREY: dict[str, int | tuple[int, ...]] = {"L": 128, "RGB": (128, 128, 128), "RGBA": (128, 128, 128, 255)}
+
 
 class MissingPackage(Exception):
     """A package is not installed that some files are read with."""
@@ -113,10 +115,9 @@ def load_partly(read: Callable[[], ImageFile]) -> tuple[ImageFile, np.ndarray]:
         left = column.crop((0, top, 1, bottom)).resize(found.size, Image.Resampling.NEAREST)
         rows = (np.frombuffer(part.tobytes(), np.uint8).reshape(bottom - top, -1) for part in (found, left))
         lost[top:bottom] = np.equal(*rows).all(-1)
-    grey: tuple[int, ...] | int = {"L": 128, "RGB": (128, 128, 128), "RGBA": (128, 128, 128, 255)}.get(image.mode, 0)  # type: ignore[assignment]
     edges = np.flatnonzero(np.diff(np.pad(lost, 1).astype(np.int8)))
     for top, bottom in edges.reshape(-1, 2).tolist():
-        image.paste(grey, (0, top, width, bottom))
+        image.paste(_GREY.get(image.mode, 0), (0, top, width, bottom))
     return image, lost
 
 

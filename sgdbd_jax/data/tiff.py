@@ -230,14 +230,14 @@ def _unpack(file: BinaryIO, page: Any) -> tuple[np.ndarray, np.ndarray]:
         rows = page.tilelength if page.is_tiled else page.rowsperstrip
         across = page.tilewidth if page.is_tiled else width
         row_bytes = -(-across * depth * page.bitspersample // 8)
-        if packing in _ZIPS and page.compression == tifffile.COMPRESSION.NONE:
-            data = zlib.decompressobj().decompress(data, row_bytes * rows)
-        elif beyond[index]:
+        kept = rows
+        if beyond[index]:
             kept = len(data) // row_bytes if packing == _PLAIN else 0
             data = data[: kept * row_bytes].ljust(row_bytes * rows, b"\0") if kept else b""
+        elif packing in _ZIPS and page.compression == tifffile.COMPRESSION.NONE:
+            data = zlib.decompressobj().decompress(data, row_bytes * rows)
         segment, (plane, _, top, left, _), shape = page.decode(data or None, index)
-        if beyond[index]:
-            lost[top + kept : top + rows] = True
+        lost[top + kept : top + rows] = True
         if segment is not None and top < height:
             part = segment[0, : height - top, : width - left]
             samples[plane, top : top + part.shape[0], left : left + part.shape[1]] = part

@@ -191,6 +191,15 @@ def test_rows_that_are_cut_off_are_counted_and_the_others_are_read(tmp_path):
         decode_mask(data[: len(data) // 2], name="a", white="focused")
 
 
+def test_a_cut_file_whose_rows_come_in_passes_is_refused(tmp_path):
+    """Each pass goes over all rows."""
+    rows = bytes([0, 1, 0, 2, 0, 3, 0, 4])  # passes 1 to 4 of 8 x 8 pixels, of one byte each; three are missing
+    header = struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 1)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows))
+    with pytest.raises(UserError, match=r"a.png: cannot be decoded \("):
+        load(tmp_path, data)
+
+
 def test_a_file_that_lacks_no_more_than_its_end_is_whole(tmp_path):
     data = saved()
     for cut in (data[:-4], data[:-12], data[:-12] + bytes(12), data + bytes(100)):

@@ -188,9 +188,16 @@ def test_without_imagecodecs_packed_samples_of_16_bits_are_read_and_what_others_
     planes = tiff(np.moveaxis(deep(photo(), "u2"), -1, 0), planarconfig="separate", **packed)
     floats = tiff(deep(photo(), "f4"), **packed)
     zipped = tiff(deep(photo(), "f4"), byteorder=">", compression="zlib", photometric="rgb")
+    differences = [
+        tiff(deep(photo(), "u2"), byteorder=order, compression="zlib", predictor=True, photometric="rgb", tile=(16, 32))
+        for order in "<>"
+    ]
+    cut = tiff(deep(photo(), "u2"), compression="zlib", photometric="rgb", rowsperstrip=8)[:-500]
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
-    for data in (sixteen, planes, zipped):
+    for data in (sixteen, planes, zipped, *differences):
         np.testing.assert_allclose(decode_photo(data, name="a").astype(int), photo(), atol=1)
+    with pytest.raises(UserError, match=r"damaged: the last 5 of 37 rows are missing"):
+        decode_photo(cut, name="a.tif")
     with pytest.raises(UserError, match=r"a.tif: .*pip install imagecodecs.*'\.\[tiff\]'"):
         decode_photo(floats, name="a.tif")
 
