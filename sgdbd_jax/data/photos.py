@@ -15,6 +15,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from sgdbd_jax.data.colours import Note, to_eight_bits, to_grey, to_rgb
 from sgdbd_jax.data.formats import count_frames, open_image
+from sgdbd_jax.data.labels import note_colours, own_values, refuse_lost_values, to_white
 from sgdbd_jax.data.orientation import upright
 from sgdbd_jax.errors import UserError, shown
 
@@ -64,21 +65,27 @@ def photo_from_image(image: Image.Image) -> np.ndarray:
     return _to_array(to_rgb(image.copy() if turned is image else turned, None))  # a copy, as `to_rgb` changes `info`
 
 
-def load_mask(path: str | os.PathLike, *, white: White) -> np.ndarray:
+def load_mask(
+    path: str | os.PathLike, *, white: White, labels: bool = True, note: Note = lambda what: None
+) -> np.ndarray:
     """Reads a mask file; transparency and colour profiles are ignored.
 
     Args:
         path: an image file of any mode, 0 to white.
         white: what white means in the file. CUHK's own masks are `"blurred"`, DUT's `"focused"`.
+        labels: whether 1 is white in a mask that holds nothing but 0 and 1, and whether deep grey of which no value is
+            above 255 is of 8 bits. If not, such masks are nearly black, as they may be where a program wrote soft ones.
+        note: called with what was done so, or with what is odd, in words of `data.labels`; not with the name.
 
     Returns:
-        `[H, W]` uint8, 255 = in focus; grey values stay grey.
+        `[H, W]` uint8, 255 = in focus; other grey values stay grey.
 
     Raises:
-        UserError: as `load_photo`.
+        UserError: as `load_photo`; and, with `labels`, 16-bit colours that 8 bits would turn to black.
     """
     with _open_file(Path(path)) as file:
-        return _decode_mask(file, path, white)
+        mask = _decode_labels(file, shown(path), note) if labels else _decode(file, shown(path), MAX_PIXELS, to_grey)
+    return mask if white == "focused" else 255 - mask
 
 
 def decode_photo(data: bytes, *, name: object) -> np.ndarray:
@@ -87,8 +94,9 @@ def decode_photo(data: bytes, *, name: object) -> np.ndarray:
 
 
 def decode_mask(data: bytes, *, name: object, white: White) -> np.ndarray:
-    """Decodes the bytes of a mask file; `name` stands in the error. See `load_mask`."""
-    return _decode_mask(io.BytesIO(data), name, white)
+    """Decodes the bytes of a mask file that is not of labels; `name` stands in the error. See `load_mask`."""
+    mask = _decode(io.BytesIO(data), shown(name), MAX_PIXELS, to_grey)
+    return mask if white == "focused" else 255 - mask
 
 
 def _open_file(path: Path) -> BinaryIO:
@@ -108,12 +116,25 @@ def _decode_photo(file: BinaryIO, name: object, max_pixels: int, note: Note | No
     return photo
 
 
-def _decode_mask(file: BinaryIO, name: object, white: White) -> np.ndarray:
-    mask = _decode(file, shown(name), MAX_PIXELS, to_grey)
-    return mask if white == "focused" else 255 - mask
+def _decode_labels(file: BinaryIO, name: str, note: Note) -> np.ndarray:
+    def grey(image: Image.Image) -> Image.Image:
+        note_colours(image, note)
+        return to_grey(image)
+
+    mask = _decode(file, name, MAX_PIXELS, grey, levels=lambda image: to_eight_bits(own_values(image, note)))
+    if not mask.any():
+        refuse_lost_values(file, name)
+    return to_white(mask, note)
 
 
-def _decode(file: BinaryIO, name: str, max_pixels: int, convert: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+def _decode(
+    file: BinaryIO,
+    name: str,
+    max_pixels: int,
+    convert: Callable[[Image.Image], Image.Image],
+    *,
+    levels: Callable[[Image.Image], Image.Image] = to_eight_bits,
+) -> np.ndarray:
     """Decodes, brings to 8 bits, sets upright and converts, whatever Pillow's decoders throw."""
     try:
         image: Image.Image = open_image(file, name)
@@ -123,7 +144,7 @@ def _decode(file: BinaryIO, name: str, max_pixels: int, convert: Callable[[Image
             width, height = (image.tag_v2[tag] for tag in (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength))
             image.im = Image.new(image.mode, (width, height), None).im
         image.load()
-        image = upright(to_eight_bits(image))  # rebound, so that no more than two versions are held at a time
+        image = upright(levels(image))  # rebound, so that no more than two versions are held at a time
         image = convert(image)
         return _to_array(image)
     except UserError:
