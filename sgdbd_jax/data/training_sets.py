@@ -192,8 +192,8 @@ def _large_enough(photos: PhotoSet, name: str, config: Config) -> PhotoSet:
     named = list(small.values())
     if len(places) < batch:
         raise UserError(
-            f"{name}: {named[0]}, smaller than a crop of {crop}; so are {len(small)} of {len(photos.names)} photos, and"
-            f" the others are fewer than a batch of {batch}: lower crop, set photo_size, or add larger photos"
+            f"{name}: {named[0]}, smaller than a crop of {crop}, as {len(small)} of {len(photos.names)} photos are; the"
+            f" others are fewer than a batch of {batch}: lower crop, set photo_size, or add larger photos"
         )
     text = f"{name}: left out {len(small)} photos smaller than a crop of {crop}: {abbreviate(named)}"
     warnings.warn(text, stacklevel=3)
