@@ -3,13 +3,13 @@
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from sgdbd_jax.errors import UserError
 
 
-def check_folder(folder: str | os.PathLike, names: Iterable[str] = ()) -> None:
+def check_folder(folder: str | os.PathLike, names: Sequence[str] = ()) -> None:
     """Refuses a folder that results cannot be written to, before the work for them is done; leaves nothing behind.
 
     Args:
@@ -22,16 +22,17 @@ def check_folder(folder: str | os.PathLike, names: Iterable[str] = ()) -> None:
     """
     folder = Path(folder)
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    first = folder / names[0] if names else folder
     try:
         if not existing.is_dir():
-            raise UserError(f"{folder}: cannot be a folder of results, {existing} is no folder; name another")
+            raise UserError(f"{first}: cannot be written ({existing} is no folder); name another")
         with tempfile.TemporaryFile(dir=existing, prefix=".writing-"):
             pass
         taken = [folder / name for name in names if (folder / name).is_dir()]
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
+        raise UserError(f"{first}: cannot be written ({error.strerror or error})") from error
     if taken:
-        raise UserError(f"{taken[0]}: cannot be written, it is a folder; move it away, or name another folder")
+        raise UserError(f"{taken[0]}: cannot be written (it is a folder); move it away, or name another folder")
 
 
 def write_atomically(path: str | os.PathLike, data: bytes) -> None:

@@ -22,13 +22,13 @@ def test_a_file_in_the_place_of_the_folder_or_above_it_is_refused(tmp_path, plac
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("nowhere")
     there = place.partition("/")[0]
-    with pytest.raises(UserError, match=rf"{place}: cannot be a folder of results, .*{there} is no folder"):
+    with pytest.raises(UserError, match=rf"{place}: cannot be written \(.*{there} is no folder\)"):
         check_folder(tmp_path / place)
 
 
 def test_a_folder_in_the_place_of_a_result_is_refused(tmp_path):
     (tmp_path / "result.json").mkdir()
-    with pytest.raises(UserError, match=r"result\.json: cannot be written, it is a folder"):
+    with pytest.raises(UserError, match=r"result\.json: cannot be written \(it is a folder\)"):
         check_folder(tmp_path, ["curves.csv", "result.json"])
 
 

@@ -129,7 +129,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_photos_are_read(
 ):
     monkeypatch.setattr("sgdbd_jax.data.sources.load_pairs", None)
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="file.*: cannot be a folder of results"):
+    with pytest.raises(UserError, match=r"file.*: cannot be written \(.*file is no folder\)"):
         scored("--train", "warm", "--source", "photos", "--clear", "sharp", option, str(tmp_path / place))
 
 

@@ -245,7 +245,7 @@ def test_a_work_folder_that_cannot_be_is_refused_before_photos_are_read(refused,
         workdir.mkdir(parents=True)
         workdir = workdir.parent
     line = refused(workdir, source=photos, clear=photos, scenes=None)
-    assert line.startswith(str(tmp_path / place)) and ("is no folder" in line or "it is a folder" in line)
+    assert line.startswith(f"{workdir / 'config.json'}: cannot be written (") and "folder)" in line
 
 
 def test_a_missing_vgg16_file_is_refused_with_three_ways_on(refused, tmp_path):
