@@ -58,8 +58,8 @@ _READERS: dict[bytes, Callable[[BinaryIO], ImageFile]] = {
 }
 
 
-# What text can begin like, too, must look more like an image where no suffix says so: TIFF and its kin have a zero soon, a
-# bitmap has reserved bytes and the size of a header, a portable map its width and height, or a comment before them.
+# What text can begin like, too, must look more like an image where no suffix says so: TIFF and its kin have a zero near,
+# a bitmap has reserved bytes and the size of a header, a portable map its width and height, or a comment before them.
 _SURELY = re.compile(
     rb"(?!BM|P[1-6]\s|II|MM)|(II|MM).{0,5}\0|BM.{4}\0{4}.{4}[\x0c-\x7c]\0{3}|P[1-6]\s+(#|\d+\s+(#|\d+\s))",
     flags=re.DOTALL,
