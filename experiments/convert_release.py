@@ -17,12 +17,13 @@ def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
 
     from sgdbd_jax.fields import to_dict
-    from sgdbd_jax.files import file_sha256
+    from sgdbd_jax.files import check_folder, file_sha256
     from sgdbd_jax.porting.formats import read_torch
     from sgdbd_jax.porting.release import convert_discriminator, convert_generator
     from sgdbd_jax.presets import RELEASE_DISCRIMINATOR, RELEASE_GENERATOR
     from sgdbd_jax.weights import save_weights
 
+    check_folder(options.out.parent, [options.out.name])
     if options.generator is not None:
         kind, source, config = "generator", options.generator, to_dict(RELEASE_GENERATOR)
         variables = convert_generator(read_torch(source), where=str(source))

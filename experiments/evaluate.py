@@ -32,24 +32,30 @@ def main(argv: list[str] | None = None) -> int:
 
     from tqdm import tqdm
 
-    from sgdbd_jax.data.listing import list_photos
+    from sgdbd_jax.data.listing import list_masks, list_photos
     from sgdbd_jax.data.names import read_names
     from sgdbd_jax.data.pairs import describe, pair_files
     from sgdbd_jax.evaluation.pairs import Predictions, check_pairs, masks_and_truths
     from sgdbd_jax.evaluation.protocols import PAPER
-    from sgdbd_jax.evaluation.report import table, write_report
+    from sgdbd_jax.evaluation.report import FILES, table, write_report
     from sgdbd_jax.evaluation.scoring import score
     from sgdbd_jax.evaluation.sod import SOD
+    from sgdbd_jax.files import check_folder
 
+    check_folder(options.out, FILES)
     protocol = {"paper": PAPER, "sod": SOD}[options.protocol]
     white = options.masks_white
     names = read_names(options.names) if options.names is not None else None
-    pairs, problems = pair_files(list_photos(options.images), list_photos(options.masks), names=names)
+    images, masks = (
+        list_photos(options.images, warn=_warn),
+        list_masks(options.masks, photos=options.images, warn=_warn),
+    )
+    pairs, problems = pair_files(images, masks, names=names)
     _leave_out(options, problems, left=len(pairs))
 
     predictions = None
     if options.predictions:
-        predictions = Predictions(options.predictions, [image for image, _ in pairs], protocol)
+        predictions = Predictions(options.predictions, [image for image, _ in pairs], protocol, warn=_warn)
         pairs = [(image, truth) for image, truth in pairs if image in predictions]
         problems = {f"photos without a mask in {options.predictions}": predictions.missing}
         _leave_out(options, problems, left=len(pairs))
@@ -60,8 +66,14 @@ def main(argv: list[str] | None = None) -> int:
     with tqdm(desc="checking", total=len(pairs), unit="photo", delay=1) as bar:
         check = check_pairs(pairs, white=white, predictions=predictions, progress=lambda *_: bar.update())
     _leave_out(options, {"pairs that cannot be used": check.faults}, left=len(check.usable))
+    if check.notes:
+        _warn(f"{options.masks}: {check.notes}")
     if check.polarity:
         _warn(f"{options.masks}: {check.polarity}; is --masks_white {white} right?")
+    if predictions and (notes := predictions.notes()):
+        _warn(f"{options.predictions}: {notes}")
+    if check.inversion:
+        _warn(f"{options.predictions}: {check.inversion}; they are read as white = in focus")
 
     usable = tqdm(check.usable, "scoring", unit="photo", delay=1)
     scores = score(masks_and_truths(usable, mask_of, white=white, protocol=protocol), protocol)

@@ -24,8 +24,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
 
+    from sgdbd_jax.files import check_folder
     from sgdbd_jax.porting import vgg16
 
+    check_folder(options.out.parent, [options.out.name])  # before half a gigabyte is fetched
     source = Path(options.source)
     if options.source in vgg16.PUBLISHED:
         if options.input is not None:

@@ -92,8 +92,12 @@ def main(argv: list[str] | None = None) -> int:
     from sgdbd_jax.detection.shipped import shipped
     from sgdbd_jax.evaluation.score_cache import ScoreCache
     from sgdbd_jax.evaluation.trial_table import SHIPPED, TrialScores, markdown, score_floors
-    from sgdbd_jax.files import write_atomically
+    from sgdbd_jax.files import check_folder, write_atomically
 
+    check_folder(options.out, ("results.md", "results.json"))
+    check_folder(options.out / "scores")
+    if wanted:
+        check_folder(options.runs)
     names = read_names(options.names) if options.names is not None else None
     photos = load_pairs(options.images, options.masks, white=options.masks_white, size=None, names=names)
     if wanted:
@@ -185,7 +189,8 @@ def _keep_apart(options: argparse.Namespace, scored: Collection[str]) -> None:
     if options.source.resolve() != options.images.resolve():
         return
     given = options.source_names
-    names = read_names(given) if given else [path.name for path in list_photos(options.source)]
+    paths = [] if given else list_photos(options.source, warn=lambda text: None)  # the training will tell
+    names = read_names(given) if given else [path.name for path in paths]
     both = sorted({photo_stem(name) for name in names} & {photo_stem(name) for name in scored})
     if both:
         raise UserError(

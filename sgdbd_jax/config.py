@@ -177,7 +177,7 @@ class CropConfig(Section):
 
     crop: int = option(
         320,
-        "side of a training crop in pixels",
+        "side of a training crop in pixels; smaller photos are left out",
         Bound(
             "must be a positive multiple of 16, the generator's finest step",
             lambda value: value >= 16 and value % 16 == 0,

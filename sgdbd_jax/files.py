@@ -3,9 +3,36 @@
 import hashlib
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from sgdbd_jax.errors import UserError
+
+
+def check_folder(folder: str | os.PathLike, names: Sequence[str] = ()) -> None:
+    """Refuses a folder that results cannot be written to, before the work for them is done; leaves nothing behind.
+
+    Args:
+        folder: made when results are written, if it is not there.
+        names: of the files that will be written.
+
+    Raises:
+        UserError: a file bears its name or that of a folder above it, it may not be written, or one of `names` is a
+            folder in it.
+    """
+    folder = Path(folder)
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    first = folder / names[0] if names else folder
+    try:
+        if not existing.is_dir():
+            raise UserError(f"{first}: cannot be written ({existing} is no folder); name another")
+        with tempfile.TemporaryFile(dir=existing, prefix=".writing-"):
+            pass
+        taken = [folder / name for name in names if (folder / name).is_dir()]
+    except OSError as error:
+        raise UserError(f"{first}: cannot be written ({error.strerror or error})") from error
+    if taken:
+        raise UserError(f"{taken[0]}: cannot be written (it is a folder); move it away, or name another folder")
 
 
 def write_atomically(path: str | os.PathLike, data: bytes) -> None:

@@ -25,12 +25,15 @@ def run_training(config: Config, workdir: Path) -> int:
     Raises:
         UserError: as `training.recipe.train`, and what `load_start` and `load_photos` refuse.
     """
-    from sgdbd_jax.data.training_sets import load_photos
+    from sgdbd_jax.data.training_sets import check_sets, load_photos
+    from sgdbd_jax.files import check_folder
     from sgdbd_jax.training.recipe import train
     from sgdbd_jax.training.run import Run, Stopped
     from sgdbd_jax.training.start import load_start
 
     config, vgg16 = load_start(config)  # what it refuses is refused before photos are read
+    check_sets(config)
+    check_folder(workdir, ("config.json", "generator.safetensors", "metrics.jsonl"))
     bar = Bar()
     try:
         photos = load_photos(config, progress=bar.photos)

@@ -1,10 +1,12 @@
-"""The formats of image files: known by their extension in a folder, and by their first bytes when they are opened.
+"""The formats of image files: known in a folder by their extension or first bytes, when opened by first bytes alone.
 
-A new format is an entry in `SUFFIXES` and one in `_READERS`.
+A new format is an entry in `_SUFFIXES` and one in `_READERS`.
 """
 
 import io
+import os
 import re
+import stat
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -23,12 +25,22 @@ from sgdbd_jax.data.raw import read_raw
 from sgdbd_jax.data.tiff import read_tiff
 from sgdbd_jax.errors import UserError
 
-SUFFIXES = frozenset(
-    {".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-    # camera raw, which each maker calls otherwise
-    | {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw"}
-    | {".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"}
-)
+_SUFFIXES = {
+    "JPEG": ".jpg .jpeg .jpe .jif .jfif .jfi .mpo",
+    "PNG": ".png .apng",
+    "WebP": ".webp",
+    "TIFF": ".tif .tiff",
+    "BMP": ".bmp .dib",
+    "GIF": ".gif",
+    "PNM": ".pbm .pgm .ppm .pnm",
+    "AVIF": ".avif .avifs",
+    "HEIC": ".heic .heics .heif .heifs .hif",
+    # which each maker calls otherwise
+    "camera raw": ".3fr .arw .cr2 .cr3 .crw .dng .erf .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .rw2 .rwl .sr2"
+    " .srf .srw .x3f",
+}
+SUFFIXES = frozenset(" ".join(_SUFFIXES.values()).split())
+EXPECTED = "files ending in .avif, .bmp, .gif, .heic, .jpg, .png, .tif, .webp or the like"  # for messages
 
 
 def _pillow(reader: Callable[[BinaryIO], ImageFile], *, packed: bool = True) -> Callable[[BinaryIO], Opened]:
@@ -69,6 +81,47 @@ _READERS: dict[bytes, Callable[[BinaryIO], Opened]] = {
     rb"....ftyp(....)*?avi[fs]": _pillow(AvifImageFile),  # brands are listed, here and below; `mif1` may be in both
     rb"....ftyp(....)*?(he[iv][cmsx]|m[is]f1)": _pillow(_heic),
 }
+
+
+# What text can begin like, too, must look more like an image where no suffix says so: TIFF and its kin have a zero
+# near, a bitmap has reserved bytes and the size of a header, a portable map its width and height, or a comment before
+# them.
+_SURELY = re.compile(
+    rb"(?!BM|P[1-6]\s|II|MM)|(II|MM).{0,5}\0|BM.{4}\0{4}.{4}[\x0c-\x7c]\0{3}|P[1-6]\s+(#|\d+\s+(#|\d+\s))",
+    flags=re.DOTALL,
+)
+# Copies that other programs keep, downloads that are not finished, and cameras' thumbnails of videos.
+_LEFTOVER = re.compile(r"~$|_original$|\.(bak|crdownload|part|thm)$", flags=re.IGNORECASE)
+
+
+def is_photo(path: str | os.PathLike) -> bool:
+    """Whether a file of a folder is to be read as a photo: by its extension, or else by its first bytes.
+
+    Only a file of another extension, or of none, is opened; it is no photo if it cannot be read, nor if it is a pipe, a
+    socket or a device. Hidden files (a leading dot), other programs' thumbnails and forks, never are.
+    """
+    name = os.path.basename(path)
+    if name.startswith("."):
+        return False
+    return has_photo_suffix(name) or (not _LEFTOVER.search(name) and _begins_as_image(path))
+
+
+def has_photo_suffix(name: str) -> bool:
+    """Whether a file's name ends as those of image files do, in upper or lower case."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def _begins_as_image(path: str | os.PathLike) -> bool:
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for whoever writes into it
+            return False
+        with open(path, "rb", buffering=0) as file:
+            start = file.read(64)
+    except (OSError, ValueError):
+        return False
+    if start[4:8] == b"ftyp":  # the box that lists brands; what follows it in a video may hold anything
+        start = start[: max(8, int.from_bytes(start[:4]))]
+    return bool(_SURELY.match(start)) and any(re.match(pattern, start, re.DOTALL) for pattern in _READERS)
 
 
 def open_image(file: BinaryIO, name: str) -> Opened:

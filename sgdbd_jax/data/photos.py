@@ -14,6 +14,7 @@ from PIL import Image
 
 from sgdbd_jax.data.colours import to_eight_bits, to_grey, to_rgb, without_unused_alpha
 from sgdbd_jax.data.formats import open_image
+from sgdbd_jax.data.labels import grey_of_mask, own_values, to_white
 from sgdbd_jax.data.opened import Hearer, MissingPackage, Note, Opened
 from sgdbd_jax.data.orientation import upright
 from sgdbd_jax.errors import UserError, shown
@@ -76,21 +77,26 @@ def photo_from_image(image: Image.Image) -> np.ndarray:
     return _to_array(to_rgb(image.copy() if turned is image else turned, None))  # a copy, as `to_rgb` changes `info`
 
 
-def load_mask(path: str | os.PathLike, *, white: White) -> np.ndarray:
+def load_mask(
+    path: str | os.PathLike, *, white: White, labels: bool = True, note: Note = lambda what: None
+) -> np.ndarray:
     """Reads a mask file; transparency and colour profiles are ignored.
 
     Args:
         path: an image file of any mode, 0 to white; whole, as a mask that lacks some rows would score as another.
         white: what white means in the file. CUHK's own masks are `"blurred"`, DUT's `"focused"`.
+        labels: whether 1 is white in a mask that holds nothing but 0 and 1, and whether deep grey of which no value is
+            above 255 is of 8 bits. If not, such masks are nearly black, as they may be where a program wrote soft ones.
+        note: called with what was done so, or with what is odd, in words of `data.labels`; not with the name.
 
     Returns:
-        `[H, W]` uint8, 255 = in focus; grey values stay grey.
+        `[H, W]` uint8, 255 = in focus; other grey values stay grey.
 
     Raises:
-        UserError: as `load_photo`.
+        UserError: as `load_photo`; and, with `labels`, 16-bit colours that 8 bits would turn to black.
     """
     with _open_file(Path(path)) as file:
-        return _decode_mask(file, path, white)
+        return _decode_mask(file, path, white, labels, note)
 
 
 def decode_photo(data: bytes, *, name: object) -> np.ndarray:
@@ -99,8 +105,8 @@ def decode_photo(data: bytes, *, name: object) -> np.ndarray:
 
 
 def decode_mask(data: bytes, *, name: object, white: White) -> np.ndarray:
-    """Decodes the bytes of a mask file; `name` stands in the error. See `load_mask`."""
-    return _decode_mask(io.BytesIO(data), name, white)
+    """Decodes the bytes of a mask file that is not of labels; `name` stands in the error. See `load_mask`."""
+    return _decode_mask(io.BytesIO(data), name, white, False, _ignore)
 
 
 def _open_file(path: Path) -> BinaryIO:
@@ -123,11 +129,16 @@ def _decode_photo(file: BinaryIO, name: object, max_pixels: int, note: Note | No
     return _decode(file, shown(name), max_pixels, Hearer(said, damaged, said), lambda image: to_rgb(image, note))
 
 
-def _decode_mask(file: BinaryIO, name: object, white: White) -> np.ndarray:
+def _decode_mask(file: BinaryIO, name: object, white: White, labels: bool, note: Note) -> np.ndarray:
     def damaged(text: str) -> None:
         raise OSError(text)
 
-    mask = _decode(file, shown(name), MAX_PIXELS, Hearer(_ignore, damaged, None), to_grey)
+    hearer = Hearer(_ignore, damaged, None)
+    if labels:
+        mask = _decode(file, shown(name), MAX_PIXELS, hearer, lambda image: grey_of_mask(image, note))
+        mask = to_white(own_values(mask, file, shown(name), note), note)
+    else:
+        mask = _decode(file, shown(name), MAX_PIXELS, hearer, to_grey)
     return mask if white == "focused" else 255 - mask
 
 

@@ -26,6 +26,42 @@ def focus_is_sharper(photo: np.ndarray, mask: np.ndarray) -> bool | None:
     return bool(laplacian[focused].mean() > laplacian[~focused].mean())
 
 
+def is_brighter_in_focus(mask: np.ndarray, truth: np.ndarray) -> bool | None:
+    """Whether a mask is brighter where its ground truth says in focus than where it says blurred.
+
+    Args:
+        mask: `[H, W]` uint8, 255 = in focus.
+        truth: `[H, W]` uint8, 255 = in focus.
+
+    Returns:
+        The answer, or `None` where one part of the truth is less than a hundredth, or the mask is about as bright in
+        both: less than a tenth of white apart.
+    """
+    focused = truth > 127
+    if not 0.01 <= focused.mean() <= 0.99:
+        return None
+    difference = mask[focused].mean() - mask[~focused].mean()
+    return bool(difference > 0) if abs(difference) >= 25.5 else None
+
+
+def inversion_fault(votes: Iterable[bool | None]) -> str | None:
+    """Judges a set of masks by `is_brighter_in_focus` of each: inverted if at most one photo in three is right.
+
+    Args:
+        votes: one answer a photo; `None` abstains.
+
+    Returns:
+        `None`, or what is wrong, as the middle of a message.
+    """
+    cast = [vote for vote in votes if vote is not None]
+    right = sum(cast)
+    if not cast or 3 * right > len(cast):
+        return None
+    return (
+        f"the masks are inverted (brighter where the ground truths are blurred in {len(cast) - right} of {len(cast)})"
+    )
+
+
 def polarity_fault(votes: Iterable[bool | None]) -> str | None:
     """Judges a set of masks by `focus_is_sharper` of each: right on at least two photos in three, or at fault.
 

@@ -5,14 +5,14 @@ import os
 import warnings
 import zlib
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sgdbd_jax.data.listing import choose_photos, list_photos
-from sgdbd_jax.data.pairs import describe, load_pair, pair_files
+from sgdbd_jax.data.listing import choose_photos, list_masks, list_photos
+from sgdbd_jax.data.pairs import Notes, describe, load_pair, pair_files
 from sgdbd_jax.data.photos import White, load_mask, load_photo
 from sgdbd_jax.data.resizing import squash
 from sgdbd_jax.data.threads import Progress, read_all
@@ -49,6 +49,15 @@ class FileImages(Sequence[np.ndarray]):
         if self._room >= 0:
             self._kept.append(image)
 
+    def only(self, places: Sequence[int]) -> "FileImages":
+        """Those at some places, in order; what memory holds of them stays there."""
+        chosen = FileImages(self._read, self._room)
+        chosen._paths = [self._paths[at] for at in places]
+        chosen.shapes = [self.shapes[at] for at in places]
+        chosen.checksums = [self.checksums[at] for at in places]
+        chosen._kept = [self._kept[at] for at in places if at < len(self._kept)]
+        return chosen
+
     def __len__(self) -> int:
         return len(self._paths)
 
@@ -77,7 +86,7 @@ class PhotoSet:
         names: the photos' file names.
         images: one `[H, W, 3]` uint8 array a photo; H and W differ where the photos keep their own sizes.
         masks: one `[H, W]` uint8 array a photo, 255 = in focus; `None` without masks.
-        skipped: file names that were left out, each warned about.
+        skipped: names of files that could not be read and were left out, each warned about.
     """
 
     names: tuple[str, ...]
@@ -91,6 +100,12 @@ class PhotoSet:
         if isinstance(self.images, FileImages):
             return self.images.shapes
         return [image.shape for image in self.images]
+
+    def only(self, places: Sequence[int]) -> "PhotoSet":
+        """The photos at some places, in that order, with their masks."""
+        names, masks = tuple(self.names[at] for at in places), self.masks
+        masks = None if masks is None else _only(masks, places)
+        return replace(self, names=names, images=_only(self.images, places), masks=masks)
 
     @property
     def identities(self) -> list[tuple[Any, ...]]:
@@ -156,7 +171,7 @@ def load_pairs(
 ) -> PhotoSet:
     """Reads a folder of photos and the folder of their masks, paired by file name without extension.
 
-    A mask may also be called `NAME.mask.png`, as `experiments.predict` writes it.
+    A mask may also be called `NAME.mask.png`, as `experiments.predict` writes it. Masks that are odd are warned about.
 
     Args:
         images: folder of photos.
@@ -174,11 +189,13 @@ def load_pairs(
             or cannot be read: all of it is named and counted.
     """
     where = f"{images}, {masks}"
-    pairs, unpaired = pair_files(list_photos(images), list_photos(masks), names=names)
+    pairs, unpaired = pair_files(list_photos(images), list_masks(masks, photos=images), names=names)
     _refuse(unpaired, where)
 
+    notes = Notes()
+
     def read(pair: tuple[Path, Path]) -> tuple[np.ndarray, np.ndarray]:
-        photo, mask = load_pair(*pair, white=white)
+        photo, mask = load_pair(*pair, white=white, note=notes.of(pair[1]))
         return squash(photo, size), squash(mask, size)
 
     photos = FileImages(lambda path: squash(load_photo(path), size), KEEP)
@@ -191,12 +208,18 @@ def load_pairs(
             photos.append(image, result[0])
             truths.append(mask, result[1])
     _refuse({"pairs that cannot be used": refused}, where)
+    if text := notes.text():
+        warnings.warn(f"{masks}: {text}", stacklevel=2)
     return PhotoSet(tuple(image.name for image, _ in pairs), photos, truths)
 
 
 def _refuse(problems: dict[str, list[str]], where: str) -> None:
     if text := describe(problems):
         raise UserError(f"{where}: {text}; mend or remove them")
+
+
+def _only(images: Sequence[np.ndarray], places: Sequence[int]) -> Sequence[np.ndarray]:
+    return images.only(places) if isinstance(images, FileImages) else [images[at] for at in places]
 
 
 def _checksums(images: Sequence[np.ndarray]) -> list[int]:

@@ -22,7 +22,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from sgdbd_jax.data.blur import fcsb
-from sgdbd_jax.data.pairs import load_pair
+from sgdbd_jax.data.pairs import Notes, load_pair
 from sgdbd_jax.data.photos import White, decode_mask, decode_photo, load_mask, load_photo
 from sgdbd_jax.data.polarity import focus_is_sharper, polarity_fault
 from sgdbd_jax.data.threads import read_all
@@ -165,13 +165,14 @@ class PhotoBuilder(tfds.core.GeneratorBasedBuilder):
             yield image.name, example
 
     def _check(self, files: Sequence[Files], folder: Path) -> None:
-        """Refuses files that cannot be read, and masks that contradict their photos."""
+        """Refuses files that cannot be read, and masks that contradict their photos; warns of masks that are odd."""
+        notes = Notes()
 
         def vote(each: Files) -> bool | None:
             if each.mask is None or self.WHITE is None:
                 load_photo(each.image)
                 return None
-            return focus_is_sharper(*load_pair(each.image, each.mask, white=self.WHITE))
+            return focus_is_sharper(*load_pair(each.image, each.mask, white=self.WHITE, note=notes.of(each.mask)))
 
         votes: list[bool | None] = []
         refused = []
@@ -182,6 +183,8 @@ class PhotoBuilder(tfds.core.GeneratorBasedBuilder):
                 votes.append(result)
         if refused:
             raise UserError(f"{folder}: {len(refused)} photos cannot be used: {abbreviate(refused)}")
+        if text := notes.text():
+            warnings.warn(f"{folder}: {text}", stacklevel=2)
         if self.WHITE is not None and (fault := polarity_fault(votes)):
             raise UserError(
                 f"{folder}: {fault}; in the masks of {self.name}, white = {self.WHITE}: take the benchmark's own masks,"

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
-from sgdbd_jax.data.listing import list_photos, photo_stem
+from sgdbd_jax.data.listing import list_masks, list_photos, photo_stem
 from sgdbd_jax.data.names import cuhk_split
 from sgdbd_jax.data.pairs import describe, pair_files
 from sgdbd_jax.data.tfds_builder import Files, PhotoBuilder, Record
@@ -198,7 +198,7 @@ def _counted(folder: Path, count: int) -> list[Path]:
 
 
 def _paired(photos: Sequence[Path], masks: Path, *, names: set[str] | None = None) -> list[Files]:
-    pairs, unpaired = pair_files(photos, list_photos(masks), names=names)
+    pairs, unpaired = pair_files(photos, list_masks(masks), names=names)
     if problems := describe(unpaired):
         raise UserError(f"{photos[0].parent}, {masks}: {problems}; each photo needs a mask of its own name")
     return [Files(*pair) for pair in pairs]

@@ -10,6 +10,7 @@ from typing import cast
 
 from sgdbd_jax.config import BlurringConfig, Config, SetsConfig
 from sgdbd_jax.data.batches import TrainingSets
+from sgdbd_jax.data.listing import list_masks, list_photos
 from sgdbd_jax.data.names import read_names
 from sgdbd_jax.data.photos import White
 from sgdbd_jax.data.polarity import focus_is_sharper, polarity_fault
@@ -17,7 +18,7 @@ from sgdbd_jax.data.scenes import Focus, SceneConfig, make_scenes
 from sgdbd_jax.data.sources import PhotoSet, load_folder, load_pairs
 from sgdbd_jax.data.tfds_source import load_tfds
 from sgdbd_jax.data.threads import Progress, work_ahead
-from sgdbd_jax.errors import UserError
+from sgdbd_jax.errors import UserError, abbreviate
 
 VALIDATION_SCENES, HELD_OUT_SCENES = 32, 64
 # Beyond two thirds in focus, protocol `paper` thresholds at 1, where only a mask of exactly 1 counts.
@@ -72,7 +73,27 @@ def load_photos(config: Config, *, progress: SetProgress = lambda name: None) ->
         source = replace(source, masks=None)
     clear = _read(sets.clear, "clear", sets, progress)
     blur = _read(sets.blur, "blur", sets, progress) if sets.blur else None
+    source, clear = _large_enough(source, "source", config), _large_enough(clear, "clear", config)
+    blur = _large_enough(blur, "blur", config) if blur else None
     return Photos(TrainingSets(source, clear, blur), _validation(config, progress), None)
+
+
+def check_sets(config: Config) -> None:
+    """Refuses folders without photos before any photo is read; what they are needed for, `load_photos` says.
+
+    Raises:
+        UserError: a folder that a set is to be read from is not there, or has no photos.
+    """
+    sets, validation = config.sets, config.validation
+    if sets.data == "scenes":
+        return
+    photos = [sets.source if sets.data == "folders" else "", sets.clear, sets.blur, validation.validation_images]
+    masks = [sets.masks if config.supervised else "", validation.validation_masks]
+    for folder in photos:
+        if folder and not folder.startswith("tfds:"):
+            list_photos(folder, warn=lambda text: None)
+    for folder in filter(None, masks):
+        list_masks(folder, warn=lambda text: None)
 
 
 def fingerprints(photos: Photos) -> dict[str, str]:
@@ -151,6 +172,32 @@ def _polarity_looked_at(photos: PhotoSet, field: str) -> PhotoSet:
     if fault:
         warnings.warn(f"{field}: {fault}; is it right?", stacklevel=2)
     return photos
+
+
+def _large_enough(photos: PhotoSet, name: str, config: Config) -> PhotoSet:
+    """The photos without those smaller than a crop, with a warning: enlarged, they would be blurred all over.
+
+    Raises:
+        UserError: too few are left for a batch.
+    """
+    crop, batch = config.crops.crop, config.game.batch
+    small = {
+        at: f"{photos.names[at]} is {width}x{height}"
+        for at, (height, width, *_) in enumerate(photos.shapes)
+        if min(height, width) < crop
+    }
+    if not small:
+        return photos
+    places = [at for at in range(len(photos.names)) if at not in small]
+    named = list(small.values())
+    if len(places) < batch:
+        raise UserError(
+            f"{name}: {named[0]}, smaller than a crop of {crop}, as {len(small)} of {len(photos.names)} photos are; the"
+            f" others are fewer than a batch of {batch}: lower crop, set photo_size, or add larger photos"
+        )
+    text = f"{name}: left out {len(small)} photos smaller than a crop of {crop}: {abbreviate(named)}"
+    warnings.warn(text, stacklevel=3)
+    return photos.only(places)
 
 
 def _scenes(config: Config) -> Photos:

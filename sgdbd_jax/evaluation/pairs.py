@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from sgdbd_jax.data.listing import list_photos
-from sgdbd_jax.data.pairs import load_pair, pair_files
+from sgdbd_jax.data.labels import SHALLOW, ZEROS_AND_ONES
+from sgdbd_jax.data.listing import Warn, list_masks
+from sgdbd_jax.data.pairs import Notes, describe, load_pair, pair_files
 from sgdbd_jax.data.photos import White, load_mask
-from sgdbd_jax.data.polarity import focus_is_sharper, polarity_fault
+from sgdbd_jax.data.polarity import focus_is_sharper, inversion_fault, is_brighter_in_focus, polarity_fault
+from sgdbd_jax.data.resizing import resize_photo
 from sgdbd_jax.data.threads import Progress, read_all
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.evaluation.protocols import Floats, Protocol
@@ -21,10 +23,14 @@ MaskOf = Callable[[Path, np.ndarray], np.ndarray]  # from a photo's file and pix
 class Predictions:
     """Masks made earlier, a file a photo: white = in focus, named like the photos.
 
+    In masks of nothing but 0 and 1, the ones are white, unless other masks of the folder have greys: then they are
+    greys too, nearly black. Which it is shows once all have been looked at.
+
     Args:
         folder: of the masks.
         photos: the files of the photos.
         protocol: by which they are to be scored.
+        warn: told of files that are left out; see `list_masks`.
 
     Attributes:
         missing: names of the photos that have none.
@@ -34,13 +40,25 @@ class Predictions:
         UserError: no such folder, no masks in it, or two of one name.
     """
 
-    def __init__(self, folder: Path, photos: Sequence[Path], protocol: Protocol) -> None:
-        pairs, problems = pair_files(photos, list_photos(folder))
+    def __init__(self, folder: Path, photos: Sequence[Path], protocol: Protocol, *, warn: Warn | None = None) -> None:
+        pairs, problems = pair_files(photos, list_masks(folder, photos=photos[0].parent if photos else None, warn=warn))
         self.missing, self.unknown = problems["photos without a mask"], problems["masks without a photo"]
         self._files, self._protocol = dict(pairs), protocol
+        self._notes, self._grey = Notes(), False
 
     def __contains__(self, photo: Path) -> bool:
         return photo in self._files
+
+    def look(self, photo: Path, pixels: np.ndarray) -> np.ndarray:
+        """Reads the mask of a photo for the first time; arguments, result and errors are those of a call."""
+        path = self._files[photo]
+        said: list[str] = []
+        mask = self._checked(load_mask(path, white="focused", note=said.append), photo, pixels)
+        for what in said:
+            self._notes.of(path)(what)
+        if not {ZEROS_AND_ONES, SHALLOW} & set(said) and ((mask > 0) & (mask < 255)).any():
+            self._grey = True
+        return mask
 
     def __call__(self, photo: Path, pixels: np.ndarray) -> np.ndarray:
         """Reads the mask of a photo: as large as the photo, or as the protocol resizes it to anyway.
@@ -55,11 +73,20 @@ class Predictions:
         Raises:
             UserError: it cannot be read, or is of another size.
         """
-        path = self._files[photo]
-        mask = load_mask(path, white="focused")
+        return self._checked(load_mask(self._files[photo], white="focused", labels=not self._grey), photo, pixels)
+
+    def notes(self) -> str:
+        """What is odd about the masks that have been looked at; empty if nothing is."""
+        if not self._grey:
+            return self._notes.text()
+        dark = self._notes[ZEROS_AND_ONES] + self._notes[SHALLOW]
+        problems = {"masks of tiny values among masks of greys, taken as nearly black": dark}
+        return "; ".join(filter(None, (describe(problems), self._notes.text(leave_out=(ZEROS_AND_ONES, SHALLOW)))))
+
+    def _checked(self, mask: np.ndarray, photo: Path, pixels: np.ndarray) -> np.ndarray:
         if mask.shape not in (pixels.shape[:2], self._protocol.size_of(pixels)):
             mask_size, photo_size = (f"{width}x{height}" for height, width in (mask.shape, pixels.shape[:2]))
-            raise UserError(f"{path} is {mask_size}, its photo {photo_size}")
+            raise UserError(f"{self._files[photo]} is {mask_size}, its photo {photo_size}")
         return mask
 
 
@@ -71,11 +98,15 @@ class Check:
         usable: the pairs that can be scored.
         faults: what is wrong, for each of the others.
         polarity: why it is doubtful that white means `white` in the ground truths, or `None`; see `polarity_fault`.
+        inversion: why it is doubtful that white means in focus in the predictions, or `None`; see `inversion_fault`.
+        notes: what is odd about the ground truths; empty if nothing is.
     """
 
     usable: list[Pair]
     faults: list[str]
     polarity: str | None
+    inversion: str | None
+    notes: str
 
 
 def check_pairs(
@@ -90,11 +121,15 @@ def check_pairs(
         progress: called after each pair.
     """
 
-    def check(pair: Pair) -> bool | None:
-        photo, truth = load_pair(*pair, white=white)
-        if predictions is not None:
-            predictions(pair[0], photo)
-        return focus_is_sharper(photo, truth)
+    notes = Notes()
+
+    def check(pair: Pair) -> tuple[bool | None, bool | None]:
+        photo, truth = load_pair(*pair, white=white, note=notes.of(pair[1]))
+        sharper = focus_is_sharper(photo, truth)
+        if predictions is None:
+            return sharper, None
+        mask = predictions.look(pair[0], photo)
+        return sharper, is_brighter_in_focus(mask, resize_photo(truth, (mask.shape[0], mask.shape[1])))
 
     usable, votes, faults = [], [], []
     for pair, vote in zip(pairs, read_all(check, pairs, progress=progress), strict=True):
@@ -103,7 +138,8 @@ def check_pairs(
         else:
             usable.append(pair)
             votes.append(vote)
-    return Check(usable, faults, polarity_fault(votes))
+    polarity = polarity_fault(truth for truth, _ in votes)
+    return Check(usable, faults, polarity, inversion_fault(mask for _, mask in votes), notes.text())
 
 
 def masks_and_truths(

@@ -11,6 +11,8 @@ from sgdbd_jax.evaluation.curves import curve_rows, plot_curves
 from sgdbd_jax.evaluation.scoring import SetScores
 from sgdbd_jax.files import write_atomically
 
+FILES = ("per_image.csv", "curves.csv", "curves.png", "result.json")  # the last: where it is, the others are
+
 COLUMNS = {  # measure -> its title in the table
     "f_measure": "F",
     "mae": "MAE",
@@ -40,15 +42,11 @@ def write_report(folder: Path, scores: SetScores, *, images: Sequence[str], labe
         UserError: one cannot be written.
     """
     rows = [{"image": image} | values for image, values in zip(images, scores.per_image, strict=True)]
-    files = {
-        "per_image.csv": _csv(rows),
-        "curves.csv": _csv(curve_rows(scores)),
-        "curves.png": plot_curves(scores, label=label),
-        "result.json": (json.dumps(scores.result, indent=2) + "\n").encode(),  # last: where it is, the others are
-    }
-    for name, data in files.items():
+    result = (json.dumps(scores.result, indent=2) + "\n").encode()
+    contents = (_csv(rows), _csv(curve_rows(scores)), plot_curves(scores, label=label), result)
+    for name, data in zip(FILES, contents, strict=True):
         write_atomically(folder / name, data)
-    return list(files)
+    return list(FILES)
 
 
 def table(result: Mapping[str, Any], *, label: str) -> str:

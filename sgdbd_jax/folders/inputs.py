@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sgdbd_jax.data.formats import SUFFIXES
-from sgdbd_jax.data.listing import photo_stem
+from sgdbd_jax.data.formats import EXPECTED, is_photo
+from sgdbd_jax.data.listing import bare_name, is_result
 from sgdbd_jax.errors import shown
-from sgdbd_jax.folders.outputs import ENDINGS
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def find_photos(arguments: Iterable[str], *, recursive: bool, read_list: Callabl
         matches = [] if os.path.lexists(argument) else _matches(argument)
         for path in matches or [argument]:
             for photo in _photos(path, recursive, inputs):
-                if photo.path.name.endswith(ENDINGS):
+                if is_result(photo.path.name):
                     inputs.results.add(photo.path)
                 elif (real := os.path.realpath(photo.path)) not in seen:
                     seen.add(real)
@@ -103,7 +102,7 @@ def _photos(path: str, recursive: bool, inputs: Inputs) -> list[Photo]:
     if trouble := _trouble(path):
         inputs.refused[path] = trouble
         return []
-    return [Photo(Path(path), photo_stem(os.path.basename(path)))]
+    return [Photo(Path(path), bare_name(os.path.basename(path)))]
 
 
 def _trouble(path: str | Path) -> str | None:
@@ -121,7 +120,7 @@ def _trouble(path: str | Path) -> str | None:
 
 
 def _photos_in(folder: str, recursive: bool, inputs: Inputs) -> list[Photo]:
-    """The files of a folder that are named as photos are; hidden ones are other programs' thumbnails and forks."""
+    """The files of a folder that are photos, as `is_photo` tells them."""
     refused: dict[str, str] = {}
 
     def refuse(error: OSError) -> None:
@@ -131,14 +130,13 @@ def _photos_in(folder: str, recursive: bool, inputs: Inputs) -> list[Photo]:
     for place, subfolders, files in os.walk(folder, onerror=refuse):
         subfolders[:] = [name for name in subfolders if recursive and not name.startswith(".")]
         for path in (Path(place, name) for name in files if not name.startswith(".")):
-            if path.suffix.lower() not in SUFFIXES:
+            if not is_photo(path):
                 continue
             if path.is_symlink() and (trouble := _trouble(path)):
                 refused[str(path)] = trouble
             else:
-                photos.append(Photo(path, path.relative_to(folder).with_name(photo_stem(path.name)).as_posix()))
+                photos.append(Photo(path, path.relative_to(folder).with_name(bare_name(path.name)).as_posix()))
     if not photos and not refused:
-        ending = f"files ending in {', '.join(sorted(SUFFIXES))}"
-        refused[folder] = f"no photos; expected {ending}" + ("" if recursive else ", or --recursive for its folders")
+        refused[folder] = f"no photos; expected {EXPECTED}" + ("" if recursive else ", or --recursive for its folders")
     inputs.refused |= refused
     return sorted(photos, key=lambda photo: photo.path)

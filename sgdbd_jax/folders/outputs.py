@@ -11,13 +11,14 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from sgdbd_jax.data.listing import RESULT_ENDINGS
 from sgdbd_jax.data.photos import White
 from sgdbd_jax.data.resizing import resize_photo
 from sgdbd_jax.pictures import png
 
 Binary = Literal["fixed", "adaptive", "conservative"]
 
-ENDINGS = (".mask.png", ".overlay.png", ".cutout.png", ".binary.png")
+ENDINGS = RESULT_ENDINGS
 TINT = (90, 0, 160)  # RGB that the blurred part of an overlay is drawn towards
 STRENGTH = 0.65  # how far; the blurred part stays recognisable
 THUMBNAIL = 256  # pixels on the longer side

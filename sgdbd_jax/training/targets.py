@@ -63,7 +63,7 @@ def make_targets(run: Run, teacher: Mapping[str, Any]) -> Sequence[np.ndarray]:
                 write_atomically(paths[number], png(made))
         return made
 
-    targets = FileImages(lambda path: load_mask(path, white="focused"), keep=KEEP)
+    targets = FileImages(lambda path: load_mask(path, white="focused", labels=False), keep=KEEP)
     run.reporter.stage("targets", 0, len(paths))
     for made in work_ahead(target, range(len(paths)), workers=2, ahead=2):  # one refines while the other detects
         targets.append(paths[len(targets)], made)
@@ -92,7 +92,7 @@ def _made_by(folder: Path) -> object:
 def _kept(path: Path, photo: np.ndarray) -> np.ndarray | None:
     """The mask made before, or `None` where there is none that fits the photo."""
     try:
-        mask = load_mask(path, white="focused")
+        mask = load_mask(path, white="focused", labels=False)
     except UserError:  # none yet, or damaged: it is made again
         return None
     return mask if mask.shape == photo.shape[:2] else None

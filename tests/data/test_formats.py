@@ -1,5 +1,7 @@
-"""Formats are known by their content; of several frames the first is read."""
+"""Formats are known by their content; of several frames the first is read; a folder's photos are told by both."""
 
+import os
+import socket
 import sys
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from handmade_images import P3
 from PIL import Image, features
 
+from sgdbd_jax.data.formats import is_photo
 from sgdbd_jax.data.photos import load_photo
 from sgdbd_jax.errors import UserError
 
@@ -97,3 +100,69 @@ def test_the_second_image_of_a_phone_is_no_frame(tmp_path):
     notes: list[str] = []
     np.testing.assert_allclose(load_photo(path, note=notes.append), 90, atol=1)
     assert not notes
+
+
+@pytest.mark.parametrize("suffix", ["jfif", "JFIF", "jpe", "Jpg", "MPO", "apng", "pnm", "PBM", "HIF", "heics", "dib"])
+def test_an_extension_of_a_format_that_is_read_is_enough_in_any_case(tmp_path, suffix):
+    assert is_photo(tmp_path / f"a.{suffix}")  # which is not there, so it was not opened
+
+
+KINDS = ["JPEG", "PNG", "TIFF", "BMP", "GIF", "PPM", "WEBP"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["scan", "IMG.1", "a.jpg_large", "b.bin", "c.txt", "d."])
+def test_other_files_are_photos_by_their_first_bytes(tmp_path, kind, name):
+    assert is_photo(save(tmp_path / name, Image.new("RGB", (3, 2)), format=kind))
+
+
+NO_PHOTOS = {
+    "mp4": b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41\0\0\0\x08free",
+    "mov": b"\0\0\0\x14ftypqt  \0\0\2\0qt  \0\0\0\x08wide",
+    # Media that reads as a brand where brands no longer are.
+    "chance": b"\0\0\0\x14ftypqt  \0\0\2\0qt  \0\0\1\0mdatavifheicmif1",
+    "pdf": b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj",
+    "xmp": b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>",
+    "json": b'{"P3": 1}',
+    "npy": b"\x93NUMPY\x01\0v\0{'descr': '|u1'}",
+    "wav": b"RIFF\x24\x08\0\0WAVEfmt ",
+    "csv": b"P1 ,P2\n1,2\n",
+    "bmw": b"BMW 3, photographed in the rain; bright sun later that day, at noon.",
+    "size": b"P3 is the wide one, P6 the small one",
+    "mark": b"MM** two stars for the red millimetre, II** for the blue",
+    "game": b"MMORPG and IIRO are no camera's",
+    "zip": b"PK\3\4\x14\0\0\0",
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("kind", NO_PHOTOS)
+def test_what_lies_beside_photos_does_not_become_one(tmp_path, kind):
+    (tmp_path / f"a.{kind}").write_bytes(NO_PHOTOS[kind])
+    assert not is_photo(tmp_path / f"a.{kind}")
+
+
+@pytest.mark.parametrize(
+    "name", [".hidden", "._scan", "a.jpg~", "a.jpg.bak", "a.jpg_original", "MVI_1.THM", "a.jpg.part"]
+)
+def test_hidden_files_and_what_programs_leave_behind_are_no_photos(tmp_path, name):
+    assert not is_photo(save(tmp_path / name, Image.new("RGB", (3, 2)), format="JPEG"))
+
+
+def test_pipes_sockets_and_devices_are_no_photos_and_keep_nobody_waiting(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a socket's path must be short
+    os.mkfifo("pipe")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket")
+        os.symlink("/dev/zero", "device")
+        os.symlink("nowhere", "link")
+        assert not any(map(is_photo, ("pipe", "socket", "device", "link", "gone")))
+    save(tmp_path / "there", Image.new("RGB", (3, 2)), format="PNG")
+    os.symlink("there", "good")
+    assert is_photo("good")
+
+
+def test_no_more_than_the_beginning_is_read(tmp_path):
+    with open(tmp_path / "large", "wb") as file:
+        file.truncate(1 << 40)  # a hole; read, it would fill the memory
+    assert not is_photo(tmp_path / "large")

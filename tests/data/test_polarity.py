@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sgdbd_jax.data.polarity import focus_is_sharper, polarity_fault
+from sgdbd_jax.data.polarity import focus_is_sharper, inversion_fault, is_brighter_in_focus, polarity_fault
 
 
 def half_sharp(seed=0):
@@ -41,3 +41,29 @@ def test_two_photos_in_three_must_agree(right, wrong, fault):
 
 def test_masks_that_say_nothing_are_at_fault():
     assert polarity_fault([None, None]) == "every mask is wholly white or wholly black"
+
+
+TRUTH = np.repeat(np.array([0, 255], np.uint8), 8)[None]
+
+
+@pytest.mark.parametrize(
+    ("mask", "truth", "answer"),
+    [
+        (TRUTH, TRUTH, True),
+        (255 - TRUTH, TRUTH, False),
+        (100 + TRUTH // 255 * 26, TRUTH, True),
+        (100 + TRUTH // 255 * 25, TRUTH, None),  # about as bright in both
+        (TRUTH, 0 * TRUTH, None),
+        (TRUTH, 0 * TRUTH + 255, None),
+    ],
+)
+def test_a_mask_is_right_where_it_is_brighter_in_focus(mask, truth, answer):
+    assert is_brighter_in_focus(mask, truth) is answer
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "fault"), [(0, 3, "in 3 of 3"), (1, 2, "in 2 of 3"), (2, 3, None), (0, 0, None), (3, 0, None)]
+)
+def test_masks_are_inverted_if_at_most_a_third_is_right(right, wrong, fault):
+    text = inversion_fault([True] * right + [False] * wrong + [None] * 4)
+    assert text is None if fault is None else "the masks are inverted" in text and fault in text

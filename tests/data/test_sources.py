@@ -63,6 +63,55 @@ def test_a_folder_of_nothing_readable_is_refused(tmp_path):
         load_folder(tmp_path, size=None)
 
 
+def test_results_of_the_command_beside_photos_are_left_out_with_one_warning(folders):
+    for kind in ("mask", "overlay", "cutout", "binary"):
+        write(folders[0] / f"a.{kind}.png", 0)
+    with pytest.warns(UserWarning, match=r"images: left out 4 files named as results of sgdbd are: a\.binary"):
+        photos = load_folder(folders[0], size=None)
+    assert photos.names == ("a.png", "b.JPG", "c.png") and photos.skipped == ()
+    with pytest.warns(UserWarning, match="left out 4 files"):
+        assert load_pairs(*folders, white="focused", size=None).names == photos.names
+
+
+@pytest.mark.parametrize("keep", [0, 144, 1000])
+def test_some_photos_of_a_set_are_a_set_wherever_they_are_held(folders, monkeypatch, keep):
+    whole = load_pairs(*folders, white="focused", size=None)
+    monkeypatch.setattr(sources, "KEEP", keep)
+    some = load_pairs(*folders, white="focused", size=None).only([0, 2])
+    assert some.names == ("a.png", "c.png") and some.shapes == [(6, 8, 3)] * 2
+    assert some.identities == [whole.identities[at] for at in (0, 2)]
+    for at, place in enumerate((0, 2)):
+        np.testing.assert_array_equal(some.images[at], whole.images[place])
+        np.testing.assert_array_equal(some.masks[at], whole.masks[place])
+
+
+def test_masks_of_labels_are_counted_in_one_warning(folders):
+    for name in "ab":
+        Image.fromarray(np.eye(6, 8, dtype=np.uint8)).save(folders[1] / f"{name}.png")
+    with pytest.warns(
+        UserWarning, match=r"masks: 2 masks of 0 and 1 alone, read as 0 and 255: a\.png, b\.png$"
+    ) as told:
+        pairs = load_pairs(*folders, white="focused", size=None)
+    assert len(told) == 1
+    np.testing.assert_array_equal(pairs.masks[0], np.eye(6, 8) * 255)
+
+
+def test_photos_given_as_masks_are_warned_about_by_name(folders):
+    write(folders[0] / "b.png", 5)
+    (folders[0] / "b.png").replace(folders[1] / "b.png")
+    with pytest.warns(UserWarning, match=r"masks: 1 masks in colour, of which the brightness is read: b\.png$"):
+        load_pairs(*folders, white="focused", size=None)
+
+
+def test_label_maps_of_more_than_two_are_refused_by_name(folders):
+    for name in "ac":
+        Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8) % 3).save(folders[1] / f"{name}.png")
+    with pytest.raises(
+        UserError, match=r"2 pairs that cannot be used: .*a\.png: its brightest value is 2 of 255.*c\.png"
+    ):
+        load_pairs(*folders, white="focused", size=None)
+
+
 def test_progress_counts_every_photo(folders):
     seen = []
     load_folder(folders[0], size=4, progress=lambda *counts: seen.append(counts))

@@ -7,7 +7,7 @@ from PIL import Image
 from sgdbd_jax.data import sources, training_sets
 from sgdbd_jax.data.batches import ExampleMakers, TrainingSets, make_batch
 from sgdbd_jax.data.sources import PhotoSet
-from sgdbd_jax.data.training_sets import Photos, fingerprints, load_photos
+from sgdbd_jax.data.training_sets import Photos, check_sets, fingerprints, load_photos
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import replace
 from sgdbd_jax.presets import DEMO, PAPER
@@ -190,6 +190,67 @@ def test_validation_photos_keep_their_sizes_and_have_masks(folders, tmp_path):
     assert [mask.shape for mask in validation.masks] == [(20, 30)] * 2
     (tmp_path / "names").write_text("w.png")
     assert load_photos(folders(**fields, validation_names=str(tmp_path / "names"))).validation.names == ("w.png",)
+
+
+@pytest.mark.parametrize("name", ["source", "clear", "blur"])
+def test_photos_smaller_than_a_crop_are_left_out_named_and_counted(folders, tmp_path, name):
+    """Enlarged, they would be blurred all over."""
+    place = tmp_path / "some"
+    large = [f"{number}.png" for number in range(4)]
+    write_photos(place, large, size=(SIZE, 2 * SIZE))
+    config = folders(**{name: str(place)}, photo_size=0, batch=2)
+    before = load_photos(config)
+    write_photos(place, ["1a.png", "z.png"], size=(SIZE - 1, 40))
+    with pytest.warns(UserWarning, match=rf"{name}: left out 2 photos smaller than a crop of 16: 1a\.png is 40x15, z"):
+        photos = load_photos(config)
+    assert getattr(photos.training, name).names == tuple(large)
+    assert fingerprints(photos) == fingerprints(before)  # so a run goes on
+    make_batch(ExampleMakers(photos.training, config).game, seed=0, stream=0, step=0, batch=2, places=range(2))
+
+
+@pytest.mark.filterwarnings("ignore:.*is it right")  # noise is as sharp everywhere
+def test_masks_of_small_photos_are_left_out_with_them(folders, tmp_path):
+    source, masks = tmp_path / "sized", tmp_path / "masks"
+    for name, side in (("a.png", 20), ("b.png", 12), ("c.png", 16)):
+        write_photos(source, [name], size=(side, side))
+        write_masks(masks, [name], size=(side, side))
+    fields = {"source": str(source), "supervised": True, "masks": str(masks), "masks_white": "focused"}
+    with pytest.warns(UserWarning, match="source: left out 1 photos smaller than a crop of 16: b.png is 12x12"):
+        found = load_photos(folders(**fields, photo_size=0, batch=2)).training.source
+    assert [mask.shape for mask in found.masks] == [(20, 20), (16, 16)]
+
+
+def test_small_photos_of_a_tfds_set_are_left_out_too(folders, tfds):
+    small = folders(data="tfds:dut", crop=2 * SIZE, photo_size=0, batch=1)
+    with pytest.raises(UserError, match=r"source: 1\.jpg is 16x16, smaller than a crop of 32, as 2 of 2 photos are; "):
+        load_photos(small)
+
+
+def test_too_few_photos_as_large_as_a_crop_are_refused_without_a_warning_before(folders, tmp_path):
+    write_photos(tmp_path / "source", ["d.png"], size=(SIZE, SIZE - 1))
+    with pytest.raises(UserError) as error:
+        load_photos(folders(photo_size=0, batch=4))
+    assert str(error.value) == (
+        "source: d.png is 15x16, smaller than a crop of 16, as 1 of 4 photos are; the others are fewer than a batch of"
+        " 4: lower crop, set photo_size, or add larger photos"
+    )
+
+
+def test_photos_squashed_to_one_size_are_never_too_small(folders, tmp_path):
+    write_photos(tmp_path / "source", ["d.png"], size=(3, 5))
+    assert len(load_photos(folders()).training.source.names) == 4
+
+
+def test_every_folder_is_looked_for_before_any_photo_is_read(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "load_photo", None)
+    check_sets(folders(data="scenes", source="gone"))
+    for name in ("source", "clear", "blur", "validation_images", "validation_masks"):
+        with pytest.raises(UserError, match="gone: no such folder"):
+            check_sets(folders(**{name: str(tmp_path / "gone")}))
+    check_sets(folders(masks="gone"))  # which only supervised training reads
+    with pytest.raises(UserError, match="gone: no such folder"):
+        check_sets(folders(masks="gone", supervised=True))
+    check_sets(folders(clear="tfds:fcfb:clear", blur="tfds:fcfb:blurred"))
 
 
 @pytest.mark.parametrize(

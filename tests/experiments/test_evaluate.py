@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+import unicodedata
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tiny_generators import constant_variables, save_generator
 
 from experiments.evaluate import main
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.evaluation import pairs
 
 SIDE = 320  # the protocol's own: nothing is resized
 TRUTH = np.zeros((SIDE, SIDE), np.uint8)
@@ -115,6 +117,124 @@ def test_a_polarity_that_contradicts_the_photos_is_warned_about(benchmark, capsy
     assert "warning: " in (message := capsys.readouterr().err)
     assert "is --masks_white focused right?" in message
     assert result(benchmark)["mae"] == 1
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("names", ["a", "ab"])
+def test_truths_of_0_and_1_are_scored_as_others_and_counted(benchmark, capsys, names, dtype):
+    for name in names:
+        save(benchmark / "masks" / f"{name}.png", ((255 - TRUTH) // 255).astype(dtype))
+    main(arguments(benchmark))
+    assert (result(benchmark)["f_measure"], result(benchmark)["mae"]) == (1, 0)
+    (line,) = capsys.readouterr().err.splitlines()
+    named = ", ".join(f"{name}.png" for name in names)
+    assert line.endswith(f"masks: {len(names)} masks of 0 and 1 alone, read as 0 and 255: {named}")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("names", ["a", "ab"])
+def test_so_are_predictions_where_none_has_greys(benchmark, capsys, names, dtype):
+    for name in names:
+        save(benchmark / "predictions" / f"{name}.mask.png", (TRUTH // 255).astype(dtype))
+    main(arguments(benchmark))
+    assert (result(benchmark)["f_measure"], result(benchmark)["mae"]) == (1, 0)
+    assert f"predictions: {len(names)} masks of 0 and 1 alone, read as 0 and 255: a" in capsys.readouterr().err
+
+
+def test_beside_predictions_with_greys_those_of_0_and_1_are_nearly_black(benchmark, capsys):
+    save(benchmark / "predictions" / "a.mask.png", TRUTH // 255)
+    save(benchmark / "predictions" / "b.mask.png", TRUTH // 255 * 51)
+    main(arguments(benchmark))
+    maes = [float(row["mae"]) for row in rows(benchmark / "out" / "per_image.csv")]
+    assert maes == pytest.approx([0.25 * 254 / 255, 0.25 * 0.8], abs=1e-6)
+    words = "predictions: 1 masks of tiny values among masks of greys, taken as nearly black: a.mask.png"
+    assert words in capsys.readouterr().err
+
+
+def test_predictions_of_8_bits_in_16_are_read_as_such_greys_and_all(benchmark, capsys):
+    for name, level in (("a", 255), ("b", 51)):
+        save(benchmark / "predictions" / f"{name}.mask.png", (TRUTH // 255 * np.uint16(level)).astype(np.uint16))
+    main(arguments(benchmark))
+    maes = [float(row["mae"]) for row in rows(benchmark / "out" / "per_image.csv")]
+    assert maes == pytest.approx([0, 0.25 * 0.8], abs=1e-6)
+    assert "predictions: 2 masks of 8 bits in files of more, read as those" in capsys.readouterr().err
+
+
+def test_label_maps_are_refused_by_name_unless_allowed(benchmark, capsys):
+    save(benchmark / "masks" / "a.png", (TRUTH // 255 * 2).astype(np.uint8))
+    with pytest.raises(UserError, match=r"a\.png: its brightest value is 2 of 255, so nothing is white"):
+        main(arguments(benchmark))
+    main(arguments(benchmark, "--allow_unpaired"))
+    assert "a.png: its brightest value is 2" in capsys.readouterr().err
+    assert result(benchmark)["images"] == 1
+
+
+def test_inverted_predictions_are_warned_about(benchmark, capsys):
+    for name in "ab":
+        save(benchmark / "predictions" / f"{name}.mask.png", 255 - TRUTH)
+    main(arguments(benchmark))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(
+        "predictions: the masks are inverted (brighter where the ground truths are blurred in 2 of 2); they are read as"
+        " white = in focus"
+    )
+
+
+def test_photos_given_as_masks_are_warned_about(benchmark, capsys):
+    photo = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+    for folder, name in (("masks", "a.png"), ("predictions", "b.mask.png")):
+        save(benchmark / folder / name, photo)
+    main(arguments(benchmark))
+    told = capsys.readouterr().err
+    for folder, name in (("masks", "a.png"), ("predictions", "b.mask.png")):
+        assert f"{folder}: 1 masks in colour, of which the brightness is read: {name}\n" in told
+
+
+def test_results_of_the_command_are_neither_photos_nor_truths_nor_predictions(benchmark, capsys):
+    """What `sgdbd` wrote beside a photo is left out; of what it wrote elsewhere, all but the masks."""
+    for folder in ("images", "masks"):
+        for kind in ("mask", "overlay") if folder == "images" else ("overlay",):
+            save(benchmark / folder / f"a.{kind}.png", TRUTH)
+    (benchmark / "masks" / "a.png").rename(benchmark / "masks" / "a.mask.png")
+    for kind in ("overlay", "cutout", "binary"):
+        save(benchmark / "predictions" / f"a.{kind}.png", TRUTH)
+    main(arguments(benchmark))
+    assert (result(benchmark)["images"], result(benchmark)["mae"]) == (2, 0)
+    lines = capsys.readouterr().err.splitlines()
+    for line, (folder, count) in zip(lines, (("images", 2), ("masks", 1), ("predictions", 3)), strict=True):
+        assert f"{folder}: left out {count} files named as results of sgdbd are: a." in line
+
+
+def test_predictions_may_lie_beside_their_photos(benchmark, capsys):
+    for path in (benchmark / "predictions").iterdir():
+        path.rename(benchmark / "images" / path.name)
+    main([*arguments(benchmark, predictions=False), "--predictions", str(benchmark / "images")])
+    assert (result(benchmark)["images"], result(benchmark)["mae"]) == (2, 0)
+    assert "belong to no photo" not in capsys.readouterr().err
+
+
+def test_names_pair_however_they_are_written_and_photos_may_lack_an_extension(benchmark):
+    names = {"images": "NFC", "masks": "NFD", "predictions": "NFC"}
+    for folder, form in names.items():
+        for path in (benchmark / folder).iterdir():
+            suffix = path.name.removeprefix(path.name[0])
+            name = unicodedata.normalize(form, {"a": "é", "b": "IMG.1"}[path.name[0]])
+            bare = folder == "images" and name == "IMG.1"
+            path.rename(path.with_name(name + ("" if bare else suffix)))
+    (benchmark / "names.txt").write_text(unicodedata.normalize("NFD", "é") + "\nIMG.1\n", encoding="utf-8")
+    main(arguments(benchmark, "--names", benchmark / "names.txt"))
+    assert [row["image"] for row in rows(benchmark / "out" / "per_image.csv")] == ["IMG.1", "é.jpg"]
+
+
+@pytest.mark.parametrize("place", ["file", "file/out", "out/curves.png"])
+def test_a_folder_that_cannot_hold_the_results_is_refused_before_anything_is_read(benchmark, monkeypatch, place):
+    monkeypatch.setattr(pairs, "read_all", None)
+    (benchmark / "file").touch()
+    out = benchmark / "out" if place.startswith("out") else benchmark / place
+    if place.startswith("out"):
+        (benchmark / place).mkdir(parents=True)
+    with pytest.raises(UserError, match=r"\(.*file is no folder\)|curves\.png: cannot be written \(it is a folder\)"):
+        main(arguments(benchmark, "--out", out))
 
 
 def test_the_polarity_must_be_stated(benchmark, capsys):

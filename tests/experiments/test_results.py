@@ -123,6 +123,16 @@ def test_a_table_that_is_stopped_keeps_what_was_scored(scored, tmp_path, monkeyp
     assert scored() == first and len(files) == 3
 
 
+@pytest.mark.parametrize(("option", "place"), [("--out", "file"), ("--out", "file/out"), ("--runs", "file")])
+def test_a_folder_that_cannot_be_written_is_refused_before_photos_are_read(
+    scored, tmp_path, monkeypatch, option, place
+):
+    monkeypatch.setattr("sgdbd_jax.data.sources.load_pairs", None)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file.*: cannot be written \(.*file is no folder\)"):
+        scored("--train", "warm", "--source", "photos", "--clear", "sharp", option, str(tmp_path / place))
+
+
 @needs_no_config
 def test_folders_that_name_no_seed_are_passed_over(scored, tmp_path):
     for folder in ("10", "2", "0-old"):

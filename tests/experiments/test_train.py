@@ -222,6 +222,32 @@ def test_too_few_and_too_small_photos_are_refused(refused, tmp_path):
     assert line.startswith("source: 0.png is 15x15, smaller than a crop of 16")
 
 
+def test_some_photos_too_small_are_left_out_and_said(refused, tmp_path, monkeypatch, capsys):
+    """The run itself is not made: it would begin with the photos that are left."""
+    photos = write_photos(tmp_path / "photos", 5)
+    Image.new("RGB", (SIZE, SIZE - 1)).save(photos / "0.png")
+    trained = []
+    monkeypatch.setattr("sgdbd_jax.training.recipe.train", trained.append)
+    with pytest.warns(UserWarning, match=r": left out 1 photos smaller than a crop of 16: 0\.png is 16x15$") as told:
+        main(arguments(tmp_path / "run", source=photos, clear=photos, scenes=None, photo_size=0))
+    assert {str(warning.message).partition(":")[0] for warning in told} == {"source", "clear"}
+    (run,) = trained
+    assert run.photos.training.source.names == run.photos.training.clear.names == ("1.png", "2.png", "3.png", "4.png")
+
+
+@pytest.mark.parametrize("place", ["file", "file/run", "run/config.json"])
+def test_a_work_folder_that_cannot_be_is_refused_before_photos_are_read(refused, tmp_path, monkeypatch, place):
+    photos = write_photos(tmp_path / "photos", 4)
+    monkeypatch.setattr(training_sets, "load_folder", None)
+    workdir = tmp_path / place
+    (tmp_path / "file").touch()
+    if place.endswith("json"):
+        workdir.mkdir(parents=True)
+        workdir = workdir.parent
+    line = refused(workdir, source=photos, clear=photos, scenes=None)
+    assert line.startswith(f"{workdir / 'config.json'}: cannot be written (") and "folder)" in line
+
+
 def test_a_missing_vgg16_file_is_refused_with_three_ways_on(refused, tmp_path):
     line = refused(preset="paper", vgg16=tmp_path / "none.safetensors")
     assert line.startswith(f"{tmp_path / 'none.safetensors'}: no VGG16 weights")

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from sgdbd_jax.errors import shown
 from sgdbd_jax.folders.inputs import find_photos
@@ -43,6 +44,17 @@ def test_a_folder_gives_its_photos_sorted_without_what_is_hidden_or_below(here):
     touch("trip/b.JPG", "trip/a.png", "trip/.hidden.jpg", "trip/notes.txt", "trip/day/c.jpg")
     Path("trip/folder.jpg").mkdir()
     assert photos("trip") == [("trip/a.png", "a"), ("trip/b.JPG", "b")]
+
+
+def test_a_folder_gives_what_is_read_when_it_is_named(here):
+    """By any extension of a format that is read, or by the first bytes; results keep the name as it is written."""
+    touch("trip/a.JFIF", "trip/b.hif", "trip/c.Mpo", "trip/empty", "trip/f.mov")
+    decomposed = "e\u0301.jpg"
+    touch(f"trip/{decomposed}")
+    for name in ("IMG.1", "scan", "t.jpg_large"):
+        Image.new("RGB", (3, 2)).save(Path("trip", name), "PNG")
+    os.mkfifo("trip/pipe")
+    assert [place for _, place in photos("trip")] == ["IMG.1", "a", "b", "c", "e\u0301", "scan", "t.jpg_large"]
 
 
 def test_recursive_photos_keep_their_place_under_the_folder(here):
