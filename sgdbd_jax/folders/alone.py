@@ -2,15 +2,16 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sgdbd_jax.errors import UserError, shown
 
-try:
+if sys.platform == "win32":
+    import msvcrt
+else:
     import fcntl
-except ImportError:  # not under Windows
-    fcntl = None  # type: ignore[assignment]
 
 LOCK = ".sgdbd.lock"
 
@@ -20,7 +21,7 @@ def alone(folder: Path, *, say: Callable[[str], None]) -> Iterator[None]:
     """Keeps other runs out of a folder, which is made, as long as this one is in it.
 
     The lock is the system's and held by an open file: it ends with the process, however that ends, and a file that is
-    left over locks nothing. Where the system or the file system has no locks, runs are not kept apart.
+    left over locks nothing. Where the file system has no locks, runs are not kept apart.
 
     Args:
         folder: of the results.
@@ -49,9 +50,7 @@ def _locked(folder: Path, say: Callable[[str], None]) -> int | None:
         except OSError as error:
             raise UserError(f"{shown(folder)}: cannot be written ({error.strerror or error})") from error
         try:
-            if fcntl is None:
-                raise OSError(None, "not on this system")
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(lock)
             if os.path.samestat(os.fstat(lock), os.stat(path)):
                 return lock
         except (BlockingIOError, PermissionError) as error:
@@ -74,3 +73,10 @@ def _opened(path: Path) -> int:
         if not path.exists():
             raise
         return os.open(path, os.O_RDONLY)  # another user's run was killed
+
+
+def _lock(file: int) -> None:
+    if sys.platform == "win32":
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

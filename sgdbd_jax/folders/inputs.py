@@ -24,7 +24,7 @@ MARKS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Photo:
     """A file that is to be read as a photo.
 
@@ -68,15 +68,15 @@ def find_photos(arguments: Iterable[str], *, recursive: bool, read_list: Callabl
             has them, unless the list begins with a byte order mark and is text of that encoding: UTF-8, 16 or 32.
     """
     inputs = Inputs()
-    seen = set()
+    seen, folders = set(), dict[str, str]()
     for argument in _expand(arguments, read_list):
         # What exists is meant as it stands, even if its name reads like a pattern.
         matches = [] if os.path.lexists(argument) else _matches(argument, inputs)
         for path in matches or [argument]:
             for photo in _photos(path, recursive, inputs):
-                if photo.path.name.endswith(ENDINGS) or THUMBNAILS in photo.path.parts:
+                if photo.path.name.endswith(ENDINGS) or THUMBNAILS in photo.path.as_posix().split("/"):
                     inputs.results.add(photo.path)
-                elif (real := os.path.realpath(photo.path)) not in seen:
+                elif (real := _real(photo.path, folders)) not in seen:
                     seen.add(real)
                     inputs.photos.append(photo)
     return inputs
@@ -121,6 +121,16 @@ def _matches(pattern: str, inputs: Inputs) -> list[str]:
     except OSError as error:  # such as a path too long; what was found is not lost
         inputs.refused[os.fsdecode(error.filename or pattern)] = f"cannot be listed ({error.strerror or error})"
     return sorted(str(match) for match in matches if dots or not any(part.startswith(".") for part in match.parts))
+
+
+def _real(path: Path, folders: dict[str, str]) -> str:
+    """As `os.path.realpath`, which asks for every folder on the way, but for those asked for before."""
+    if os.path.islink(path):
+        return os.path.realpath(path)
+    folder, name = os.path.split(path)
+    if folder not in folders:
+        folders[folder] = os.path.realpath(folder)
+    return os.path.join(folders[folder], name)
 
 
 def _photos(path: str, recursive: bool, inputs: Inputs) -> list[Photo]:

@@ -50,10 +50,8 @@ def contact_sheet(records: Sequence[Record], number: int, spans: Sequence[Span],
     failed = sum(span.failed for span in spans)
     done = sum(span.photos for span in spans) - failed
     counts = f"{done} photo{'' if done == 1 else 's'}"
-    if failures:
-        counts += f', <a href="#failed">{failed} failed</a>'
-    elif failed:
-        counts += f", {failed} failed"
+    if failed:  # where there are more pages, their links tell on which
+        counts += f', <a href="#failed">{failed} failed</a>' if len(spans) == 1 else f", {failed} failed"
     return PAGE.format(
         generator=GENERATOR,
         style=STYLE,

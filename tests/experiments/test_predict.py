@@ -692,6 +692,26 @@ def test_the_console_script_is_the_command(tmp_path):
     ]
 
 
+def test_what_the_console_cannot_show_is_no_trouble_nor_is_a_reader_that_goes(weights, tmp_path):
+    save(tmp_path / "夕日" / "no text \udcff.png")
+    (tmp_path / "夕日" / "犬.jpg").write_bytes(b"no photo")
+    out = tmp_path / "結果"
+    command = [sys.executable, "-m", "experiments.predict", tmp_path / "夕日", "--weights", weights, "--out", out]
+    process = subprocess.Popen(
+        [*command, "--work_size", "16"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONIOENCODING": "cp1252"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    errors = process.stderr.read().decode("cp1252")
+    process.stderr.close()
+    assert process.wait(60) == 1
+    assert f"error: {tmp_path}/\\u5915\\u65e5/\\u72ac.jpg: " in errors and "Traceback" not in errors
+    assert made(out) == ["no text \udcff.mask.png"]
+
+
 def test_a_folder_of_results_without_a_name_is_refused(weights, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match="2"):
