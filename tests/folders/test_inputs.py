@@ -113,7 +113,7 @@ def test_a_list_with_nul_bytes_has_any_names(here):
     assert [os.fsencode(path) for path, _ in photos("-", stdin=b"two\nlines.jpg\0")] == names[:1]
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\0"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\0"], ids=["LF", "CRLF", "NUL"])
 @pytest.mark.parametrize(
     ("mark", "encoding"),
     [
@@ -123,6 +123,7 @@ def test_a_list_with_nul_bytes_has_any_names(here):
         (codecs.BOM_UTF32_LE, "utf-32-le"),
         (codecs.BOM_UTF32_BE, "utf-32-be"),
     ],
+    ids=["8", "16le", "16be", "32le", "32be"],
 )
 def test_a_list_may_begin_with_a_byte_order_mark(here, mark, encoding, end):
     names = ["a b.jpg", "夕日\u2028.jpg", "é.jpg"]
