@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,14 @@ def atomic_file(path: str | os.PathLike, *, durable: bool = True) -> Iterator[IO
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what `atomic_file` left in a folder when its process was killed, if that is more than a minute ago."""
+    with contextlib.suppress(OSError):  # nothing depends on it
+        for path in folder.glob(f"{TEMPORARY}*"):
+            if time.time() - path.stat().st_mtime > 60:
+                path.unlink()
 
 
 def file_sha256(path: str | os.PathLike) -> str:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from sgdbd_jax.data.threads import work_ahead
 from sgdbd_jax.detection.detector import Detector
+from sgdbd_jax.files import remove_unfinished
 from sgdbd_jax.folders import report
 from sgdbd_jax.folders.plan import Plan
+from sgdbd_jax.folders.thumbnails import thumbnail_folders
 from sgdbd_jax.folders.worker import WORKERS, Worker
 
 SAVE_EVERY = 60  # seconds after which what was reported outlasts a power failure
@@ -50,6 +52,12 @@ def run(
     """
     request, ends = plan.request, collections.Counter[str]()
     report.write(request.out, plan.records())  # a folder that cannot be written is refused before the work
+    for folder in {
+        request.out,
+        *((request.out / name).parent for _, name in plan.jobs),
+        *thumbnail_folders(request.out),
+    }:
+        remove_unfinished(folder)
     worker = Worker(
         detector, request.out, request.results, max_pixels=request.max_pixels, say=say, should_stop=should_stop
     )

@@ -27,6 +27,11 @@ def thumbnail_name(key: str, kind: str) -> str:
     return f"{FOLDER}/{key[:2]}/{key}.{kind}.jpg"
 
 
+def thumbnail_folders(out: Path) -> list[Path]:
+    """Those that are there."""
+    return list((out / FOLDER).glob("??"))
+
+
 def write_thumbnails(out: Path, path: str, pictures: Iterable[bytes]) -> None:
     """Writes a photo's thumbnails, in place of earlier ones.
 

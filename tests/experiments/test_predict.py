@@ -618,6 +618,19 @@ def test_after_a_kill_the_next_run_shows_all_that_was_done(run, tmp_path, out, m
     assert (out / "report.csv").read_text().count("\n") == 4
 
 
+def test_half_written_files_of_a_killed_run_are_removed(run, tmp_path, out):
+    """Unless they are so young that another program may be at work."""
+    photo = save(tmp_path / "photos" / "trip" / "a.png").parents[1]
+    assert run(photo, "--recursive") == 0
+    (thumbnails,) = (path.parent for path in out.rglob("*.photo.jpg"))
+    for folder in (out, out / "trip", thumbnails):
+        (folder / ".writing-old").touch()
+        os.utime(folder / ".writing-old", (1, 1))
+        (folder / ".writing-young").touch()
+    assert run(photo, "--recursive") == 0
+    assert {path.name for path in out.rglob(".writing-*")} == {".writing-young"}
+
+
 def test_a_folder_that_is_removed_while_a_run_writes_is_told(run, tmp_path, out, monkeypatch):
     load = worker.load_photo
 
