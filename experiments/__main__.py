@@ -3,6 +3,7 @@
 import argparse
 
 from experiments import COMMANDS
+from sgdbd_jax.cli import command
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -20,4 +21,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -2,7 +2,8 @@
 
 Writes an 8-bit `NAME.mask.png` a photo, at the size the photo is displayed at, white = in focus, and what else is asked
 for; and report.csv, report.jsonl and report.html, which hold every photo, those that failed with the reason. Photos of
-a folder keep their place under it; those that would share a name get `NAME`, `NAME-2`, ..., and the command says so.
+a folder keep their place under it; those that would share a name get `NAME`, `NAME-2`, ..., names too long are cut, and
+the command says so. A second run into one DIR is refused while the first is at work.
 
 Exit code: 0; 1 if anything failed, though the others are done; 2 if there was nothing to do or no way to do it; 143
 stopped by SIGTERM, or 130 by Ctrl-C, after the report of what was done. With `--resume` the same command does the rest.
@@ -32,6 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     from tqdm import tqdm
 
     from sgdbd_jax.data.photos import MAX_PIXELS
+    from sgdbd_jax.folders.alone import alone
     from sgdbd_jax.folders.inputs import find_photos
     from sgdbd_jax.folders.outputs import Results
     from sgdbd_jax.folders.plan import Request, make_plan
@@ -50,13 +52,14 @@ def main(argv: list[str] | None = None) -> int:
         resume=options.resume,
     )
     detector = request.load_detector()
-    plan = make_plan(request, inputs, say=_say)
-    count = len(inputs.photos)
-    with (
-        stopping("stopping after the photos in hand", at_once=True) as signals,
-        tqdm(total=count, initial=count - len(plan.jobs), unit="photo", delay=1) as bar,
-    ):
-        outcome = run(plan, detector, say=_say, should_stop=lambda: bool(signals), progress=bar.update)
+    with alone(options.out, say=_say):
+        plan = make_plan(request, inputs, say=_say)
+        count = len(inputs.photos)
+        with (
+            stopping("stopping after the photos in hand", at_once=True) as signals,
+            tqdm(total=count, initial=count - len(plan.jobs), unit="photo", delay=1) as bar,
+        ):
+            outcome = run(plan, detector, say=_say, should_stop=lambda: bool(signals), progress=bar.update)
     print(_summary(outcome, options.out))
     if signals:
         return 128 + signals[0]

@@ -7,17 +7,22 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from sgdbd_jax.cli import streams
 from sgdbd_jax.errors import UserError
 
 
 def run(main: Callable[[], int | None]) -> None:
     """Ends the process with the code that `main` returns; bad input is one line on standard error and code 2.
 
-    Warnings of the library, too, become one line each.
+    Warnings of the library, too, become one line each. Output that cannot be written costs no work: if it is for
+    another reason than that nobody reads it, the code is 1 where it would be 0, and a line says so.
     """
+    streams.protect()
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         code = main()
+    except SystemExit as end:  # of argparse
+        code = end.code  # type: ignore[assignment]  # or a message, which Python prints
     except UserError as error:
         code = _fail(str(error))
     except OSError as error:  # a full disk, a folder that may not be written: the machine's state, not a defect
@@ -25,6 +30,9 @@ def run(main: Callable[[], int | None]) -> None:
         code = _fail(f"{where}{error.strerror or error}")
     except KeyboardInterrupt:
         code = _fail("interrupted", code=130)
+    if lost := streams.trouble():
+        code = code or 1
+        _fail(f"standard output: cannot be written ({lost.strerror or lost})")
     sys.exit(code)
 
 

@@ -30,7 +30,8 @@ def stopping(message: str = "", *, at_once: bool = False) -> Iterator[list[int]]
         for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL if at_once else before[each])
         if message:
-            os.write(2, f"\n{message}\n".encode())  # print may be what the signal interrupts, and must not nest
+            with contextlib.suppress(OSError):  # nobody may be reading
+                os.write(2, f"\n{message}\n".encode())  # print may be what the signal interrupts, and must not nest
 
     before = {number: signal.signal(number, stop) for number in SIGNALS}
     try:

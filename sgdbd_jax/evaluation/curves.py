@@ -39,5 +39,6 @@ def plot_curves(scores: SetScores, *, label: str) -> bytes:
         axes.set(xlim=(0, 1), ylim=(0, 1.02))
         axes.grid(alpha=0.3)
         axes.legend(loc="lower left")
-    figure.suptitle(f"{label}: protocol {scores.result['protocol']}, {scores.result['images']} images")
+    title = f"{label}: protocol {scores.result['protocol']}, {scores.result['images']} images"
+    figure.suptitle(title.encode(errors="backslashreplace").decode(), parse_math=False)  # paths may hold anything
     return figure_png(figure)

@@ -76,4 +76,4 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
     writer.writerows(
         {name: f"{value:.6f}" if isinstance(value, float) else value for name, value in row.items()} for row in rows
     )
-    return text.getvalue().encode()
+    return text.getvalue().encode(errors="backslashreplace")  # a name that is no Unicode is shown by its bytes

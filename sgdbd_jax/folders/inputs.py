@@ -1,5 +1,6 @@
 """From the arguments of `sgdbd` to photos, and to the names of their results."""
 
+import codecs
 import errno
 import glob
 import os
@@ -10,9 +11,19 @@ from pathlib import Path
 from sgdbd_jax.data.formats import EXPECTED, is_photo
 from sgdbd_jax.data.listing import bare_name, is_result
 from sgdbd_jax.errors import shown
+from sgdbd_jax.folders.thumbnails import FOLDER as THUMBNAILS
+
+# What a list may begin with, as Windows' programs write it. UTF-32 first: its mark begins with UTF-16's.
+MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Photo:
     """A file that is to be read as a photo.
 
@@ -52,18 +63,19 @@ def find_photos(arguments: Iterable[str], *, recursive: bool, read_list: Callabl
         arguments: files; folders; patterns as `trips/**/*.jpg`; or `-`.
         recursive: also look into the folders of folders. Links to folders are not followed, so there are no loops.
         read_list: gives the list that `-` stands for: more arguments, one a line or, if it has a NUL byte anywhere,
-            each ended by one, as `find -print0` writes them, for names with newlines.
+            each ended by one, as `find -print0` writes them, for names with newlines. Names are bytes, as the system
+            has them, unless the list begins with a byte order mark and is text of that encoding: UTF-8, 16 or 32.
     """
     inputs = Inputs()
-    seen = set()
+    seen, folders = set(), dict[str, str]()
     for argument in _expand(arguments, read_list):
         # What exists is meant as it stands, even if its name reads like a pattern.
-        matches = [] if os.path.lexists(argument) else _matches(argument)
+        matches = [] if os.path.lexists(argument) else _matches(argument, inputs)
         for path in matches or [argument]:
             for photo in _photos(path, recursive, inputs):
-                if is_result(photo.path.name):
+                if is_result(photo.path.name) or THUMBNAILS in photo.path.as_posix().split("/"):
                     inputs.results.add(photo.path)
-                elif (real := os.path.realpath(photo.path)) not in seen:
+                elif (real := _real(photo.path, folders)) not in seen:
                     seen.add(real)
                     inputs.photos.append(photo)
     return inputs
@@ -74,12 +86,23 @@ def _expand(arguments: Iterable[str], read_list: Callable[[], bytes]) -> Iterato
         if argument != "-":
             yield argument
             continue
-        data = read_list()
+        data = _as_named(read_list())
         names = data.split(b"\0") if b"\0" in data else data.splitlines()
         yield from (os.fsdecode(name) for name in names if name)
 
 
-def _matches(pattern: str) -> list[str]:
+def _as_named(data: bytes) -> bytes:
+    """A list with its names in bytes as the system has them."""
+    for mark, encoding in MARKS.items():
+        if data.startswith(mark):
+            try:
+                return os.fsencode(data.removeprefix(mark).decode(encoding))
+            except UnicodeError:  # no such text: what looks like a mark begins a name
+                continue
+    return data
+
+
+def _matches(pattern: str, inputs: Inputs) -> list[str]:
     """What a pattern stands for; hidden names only where it begins with their dot.
 
     `glob.glob` would follow links to folders under `**`, and two that lead back would keep it for ever.
@@ -88,11 +111,25 @@ def _matches(pattern: str) -> list[str]:
         return []
     path = Path(pattern)
     dots = any(part.startswith(".") for part in path.parts if part not in (".", ".."))
+    matches = []
     try:
-        matches = [Path(path.anchor, match) for match in Path(path.anchor).glob(str(path.relative_to(path.anchor)))]
+        for match in Path(path.anchor).glob(str(path.relative_to(path.anchor))):
+            matches.append(Path(path.anchor, match))
     except (ValueError, NotImplementedError):  # such as `**.jpg`
         return []
+    except OSError as error:  # such as a path too long; what was found is not lost
+        inputs.refused[os.fsdecode(error.filename or pattern)] = f"cannot be listed ({error.strerror or error})"
     return sorted(str(match) for match in matches if dots or not any(part.startswith(".") for part in match.parts))
+
+
+def _real(path: Path, folders: dict[str, str]) -> str:
+    """As `os.path.realpath`, which asks for every folder on the way, but for those asked for before."""
+    if os.path.islink(path):
+        return os.path.realpath(path)
+    folder, name = os.path.split(path)
+    if folder not in folders:
+        folders[folder] = os.path.realpath(folder)
+    return os.path.join(folders[folder], name)
 
 
 def _photos(path: str, recursive: bool, inputs: Inputs) -> list[Photo]:
@@ -128,15 +165,15 @@ def _photos_in(folder: str, recursive: bool, inputs: Inputs) -> list[Photo]:
 
     photos = []
     for place, subfolders, files in os.walk(folder, onerror=refuse):
-        subfolders[:] = [name for name in subfolders if recursive and not name.startswith(".")]
+        subfolders[:] = [name for name in subfolders if recursive and not name.startswith(".") and name != THUMBNAILS]
         for path in (Path(place, name) for name in files if not name.startswith(".")):
             if not is_photo(path):
                 continue
-            if path.is_symlink() and (trouble := _trouble(path)):
+            if os.path.islink(path) and (trouble := _trouble(path)):
                 refused[str(path)] = trouble
             else:
                 photos.append(Photo(path, path.relative_to(folder).with_name(bare_name(path.name)).as_posix()))
     if not photos and not refused:
         refused[folder] = f"no photos; expected {EXPECTED}" + ("" if recursive else ", or --recursive for its folders")
     inputs.refused |= refused
-    return sorted(photos, key=lambda photo: photo.path)
+    return sorted(photos, key=lambda photo: photo.path.as_posix().split("/"))  # as paths sort, in less memory

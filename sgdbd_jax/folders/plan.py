@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from sgdbd_jax.data.photos import MAX_PIXELS
 from sgdbd_jax.detection.detector import Detector
 from sgdbd_jax.detection.shipped import shipped
 from sgdbd_jax.errors import shown
-from sgdbd_jax.files import file_sha256
+from sgdbd_jax.files import file_sha256, times
 from sgdbd_jax.folders import report
 from sgdbd_jax.folders.inputs import Inputs, Photo
-from sgdbd_jax.folders.naming import name_results
+from sgdbd_jax.folders.naming import fitting, name_results
 from sgdbd_jax.folders.outputs import Results
 from sgdbd_jax.folders.record import Record, failure
 
@@ -66,15 +66,23 @@ class Plan:
         request: what is wanted.
         settings: the request's, in words.
         inputs: the photos, and the arguments that gave none.
-        records: by path, what the report holds before any work; photos that are to be worked on are not among them.
+        earlier: the report of earlier runs.
+        kept: paths of the photos of which it stays as it is.
         jobs: photos to work on, with the names of their results.
     """
 
     request: Request
     settings: str
     inputs: Inputs
-    records: dict[str, Record]
-    jobs: list[tuple[Photo, str]]
+    earlier: Mapping[str, Record]
+    kept: Sequence[str]
+    jobs: Sequence[tuple[Photo, str]]
+
+    def records(self) -> Iterator[Record]:
+        """What the report holds before any work; photos that are to be worked on are not among them."""
+        yield from map(self.earlier.__getitem__, self.kept)
+        for path, reason in self.inputs.refused.items():
+            yield failure(os.path.abspath(path), "", reason)
 
 
 def make_plan(request: Request, inputs: Inputs, *, say: Callable[[str], None]) -> Plan:
@@ -86,29 +94,45 @@ def make_plan(request: Request, inputs: Inputs, *, say: Callable[[str], None]) -
         request: what is wanted.
         inputs: the photos, and the arguments that gave none.
         say: takes a line for the user, on a photo whose results are called otherwise than it.
+
+    Raises:
+        UserError: that report cannot be read.
     """
     settings = request.settings()
     earlier = report.read(request.out)
-    records = {path: record for path, record in earlier.items() if record.status == "done"}
-    for path, reason in inputs.refused.items():
-        records[os.path.abspath(path)] = failure(os.path.abspath(path), "", reason)
-    names = name_results(inputs.photos, {path: record.name for path, record in earlier.items() if record.name})
+    kept: dict[str, None] = {}  # in their order, and quick to find
+    earlier_names = {}
+    for path, record in earlier.items():
+        if record.name:
+            earlier_names[path] = record.name
+        if record.status == "done":
+            kept[path] = None
+    for path in inputs.refused:
+        kept.pop(os.path.abspath(path), None)
     jobs = []
-    for photo, name in zip(inputs.photos, names, strict=True):
-        files = [request.out / (name + ending) for ending in request.results.endings]
-        record = records.get(photo.absolute)
-        if request.resume and record and record.settings == settings and _are_newer(files, photo.path):
-            continue
-        records.pop(photo.absolute, None)
+    for photo, name in zip(inputs.photos, name_results(inputs.photos, earlier_names), strict=True):
+        path = photo.absolute
+        if path in kept:
+            if request.resume and _is_done(request, settings, photo, name, earlier[path]):
+                continue
+            del kept[path]
         if name != photo.place:
-            say(f"warning: {shown(photo.path)}: its results are called {shown(name)}; its name was taken")
+            why = "is too long" if photo.place != fitting(photo.place) else "was taken"
+            say(f"warning: {shown(photo.path)}: its results are called {shown(name)}; its name {why}")
         jobs.append((photo, name))
-    return Plan(request, settings, inputs, records, jobs)
+    return Plan(request, settings, inputs, earlier, list(kept), jobs)
 
 
-def _are_newer(files: Sequence[Path], photo: Path) -> bool:
-    """Whether all files are there, written since the photo was last changed."""
+def _is_done(request: Request, settings: str, photo: Photo, name: str, record: Record) -> bool:
+    """Whether all files are there, of that photo as it is now, and as they were written."""
+    if record.settings != settings or record.name != name:
+        return False
+    files = {ending: request.out / (name + ending) for ending in request.results.endings}
     try:
-        return min(file.stat().st_mtime_ns for file in files) >= photo.stat().st_mtime_ns
+        if record.photo is None:  # of an earlier version: nothing of the photo may have changed since
+            return min(file.stat().st_mtime_ns for file in files.values()) >= max(times(photo.path)[1:])
+        return record.photo.is_still(photo.path) and all(
+            file.stat().st_size == record.files.get(ending) for ending, file in files.items()
+        )
     except OSError:
         return False

@@ -1,17 +1,19 @@
-"""What became of one photo."""
+"""What became of one photo, and how a line of JSON says it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from sgdbd_jax.detection.focus import Focus
+from sgdbd_jax.detection.focus import Focus
+from sgdbd_jax.files import Identity
 
 
 @dataclass(frozen=True)
 class Record:
-    """A photo's line in the report, and its pictures there."""
+    """A photo's line in the report."""
 
     path: str  # of the photo; no two records of a report share it
     name: str  # of its results, relative to the report's folder, such as "trip/IMG_1"
@@ -21,11 +23,47 @@ class Record:
     error: str  # why it failed
     seconds: float  # that it took
     focus: Focus | None
-    thumbnail: bytes  # a JPEG of the photo, at most 256 pixels a side; may be empty
-    overlay: bytes  # the same of its overlay
     settings: str = ""  # what its results were made with: only with the same are they taken as done
+    photo: Identity | None = None  # the file that was read; earlier versions did not tell
+    files: Mapping[str, int] = field(default_factory=dict)  # its results: the end of a file's name -> bytes
 
 
 def failure(path: str, name: str, reason: str) -> Record:
     """The record of what could not be done."""
-    return Record(path, name, 0, 0, "failed", reason, 0.0, None, b"", b"")
+    return Record(path, name, 0, 0, "failed", reason, 0.0, None)
+
+
+def to_row(record: Record) -> dict[str, Any]:
+    """A record as JSON has it. Numbers are rounded: shares and score to 4 digits, places to a tenth of a pixel."""
+    row = vars(record) | {"seconds": round(record.seconds, 3), "photo": record.photo and vars(record.photo)}
+    if record.focus is not None:
+        numbers = {key: round(getattr(record.focus, key), 4) for key in ("share", "score", "unknown")}
+        centre = record.focus.centre and [round(value, 1) for value in record.focus.centre]
+        row["focus"] = vars(record.focus) | numbers | {"centre": centre}
+    return row
+
+
+def to_line(record: Record) -> bytes:
+    """A record as a line of JSON. A name that is no Unicode is told by its bytes, in JSON's own escapes."""
+    return (json.dumps(to_row(record), ensure_ascii=False) + "\n").encode(errors="backslashreplace")
+
+
+def from_line(line: bytes) -> Record:
+    """The record that `to_line` wrote, rounded as there; also in earlier versions.
+
+    Raises:
+        ValueError: the line is damaged.
+    """
+    try:
+        row = json.loads(line.decode(errors="replace"))
+        focus, photo = row.pop("focus"), row.pop("photo", None)
+        if not isinstance(row["path"], str) or not isinstance(row["name"], str) or not isinstance(row["error"], str):
+            raise TypeError(row)
+        if focus is not None:
+            box, centre = (None if focus[key] is None else tuple(map(float, focus[key])) for key in ("box", "centre"))
+            box = None if box is None else tuple(map(int, box))
+            numbers = {key: float(focus[key]) for key in ("share", "score", "unknown")}
+            focus = Focus(**focus | numbers | {"box": box, "centre": centre, "flags": tuple(focus["flags"])})
+        return Record(**row, focus=focus, photo=None if photo is None else Identity(**photo))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"no line of a report: {line[:80]!r}") from error

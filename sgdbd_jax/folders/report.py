@@ -1,110 +1,112 @@
-"""What there is to say of a folder of photos: `report.csv`, `report.jsonl`, and `report.html`, a contact sheet.
+"""What there is to say of a folder of photos: `report.jsonl`, `report.csv`, and `report.html`, a contact sheet.
 
-All three hold every photo, those that failed with their reason. The JSON lines are the record, for people and programs
-to read; the pictures stand in the sheet alone, where `read` finds them again.
+All three hold every photo, those that failed with their reason. The lines are the record, for people and programs to
+read; table and pages are views of them.
 """
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
-import json
-from collections.abc import Sequence
-from dataclasses import asdict
+import itertools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sgdbd_jax.detection.focus import Focus
-from sgdbd_jax.files import write_atomically
-from sgdbd_jax.folders.record import Record
-from sgdbd_jax.folders.sheet import card_key, contact_sheet, read_pictures
+from sgdbd_jax.files import atomic_file, write_atomically
+from sgdbd_jax.folders.lines import Appending, Records, write_lines
+from sgdbd_jax.folders.record import Record, to_row
+from sgdbd_jax.folders.sheet import Span, contact_sheet, is_contact_sheet, page_name
+from sgdbd_jax.folders.thumbnails import take_out
 
-CSV, LINES, SHEET = "report.csv", "report.jsonl", "report.html"
+CSV, LINES = "report.csv", "report.jsonl"
+PAGE = 2000  # photos on a page
 
 COLUMNS = (
     *("path", "name", "status", "error", "width", "height", "score", "share", "unknown"),
     *("left", "top", "right", "bottom", "centre_x", "centre_y", "flags", "seconds"),
 )
-LAST = ("focus", "settings", "thumbnail", "overlay")  # of a record: what follows its plain values, or stands elsewhere
 FORMULA = tuple("=+-@\t\r\n")  # what makes a spreadsheet calculate a cell
 
 
-def write(out: Path, records: Sequence[Record]) -> None:
-    """Writes the three files, each atomically.
+def read(out: Path) -> Records:
+    """The records in a folder, by path, in the order of the report; without a report there are none.
 
-    Numbers are rounded: shares and score to 4 digits, places to a tenth of a pixel. In the CSV, an apostrophe stands
-    before a name or reason that a spreadsheet would take for a formula; the JSON lines have them as they are.
+    Raises:
+        UserError: the report cannot be read.
+    """
+    return Records(out / LINES)
+
+
+def write(out: Path, records: Iterable[Record]) -> None:
+    """Writes the report, in place of another.
 
     Args:
         out: folder, is made.
-        records: in the order of the report.
+        records: in the order of the report; may be those that `read` finds there.
 
     Raises:
         UserError: a file cannot be written.
     """
-    rows = [_row(record) for record in records]
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    # The lines last: a photo counts as done by them, and its pictures are then in the sheet.
-    for name, text in ((CSV, _csv(rows)), (SHEET, contact_sheet(rows, records)), (LINES, lines)):
-        # A name that is no Unicode is shown by its bytes, in JSON's own escapes.
-        write_atomically(out / name, text.encode(errors="backslashreplace"))
+    write_lines(out / LINES, records)
+    show(out)
 
 
-def read(out: Path) -> dict[str, Record]:
-    """The records that `write` wrote, rounded as there.
+def append(out: Path) -> Appending:
+    """Opens the report that `write` wrote, for more records; `show` then shows them."""
+    return Appending(out / LINES)
 
-    Args:
-        out: their folder.
 
-    Returns:
-        By path, in the order of the report. Without a report there are none; records that are damaged are left out,
-        and so are pictures that are no longer in the sheet.
+def show(out: Path) -> None:
+    """Writes table and pages anew, from the lines. Each file is written atomically; one page is held at a time.
+
+    In the table, an apostrophe stands before a name or reason that a spreadsheet would take for a formula; the lines
+    have them as they are. Pages have at most `PAGE` photos each, in the order of the lines.
+
+    Raises:
+        UserError: a file cannot be written.
     """
-    pictures = read_pictures(_text(out / SHEET))
-    records = {}
-    for line in _text(out / LINES).split("\n"):
-        try:
-            row = json.loads(line)
-            focus = row.pop("focus")
-            if not isinstance(row["path"], str) or not isinstance(row["name"], str):
-                raise TypeError(row)
-            if focus is not None:
-                box, centre = (None if focus[key] is None else tuple(focus[key]) for key in ("box", "centre"))
-                focus = Focus(**focus | {"box": box, "centre": centre, "flags": tuple(focus["flags"])})
-            card = pictures.get(card_key(row["path"]), {})
-            thumbnail, overlay = (base64.b64decode(card.get(kind, "")) for kind in ("photo", "overlay"))
-            records[row["path"]] = Record(**row, focus=focus, thumbnail=thumbnail, overlay=overlay)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            continue
-    return records
+    records = read(out)
+    spans = _write_table(out / CSV, records)
+    take_out(out / page_name(1))
+    for number, page in enumerate(_pages(records), start=1):
+        text = contact_sheet(page, number, spans, out)
+        write_atomically(out / page_name(number), text.encode(errors="backslashreplace"))
+    for path in out.glob("report-*.html"):  # of a longer report
+        place = path.stem.removeprefix("report-")
+        if place.isdecimal() and int(place) > len(spans) and is_contact_sheet(path):
+            path.unlink()
 
 
-def _row(record: Record) -> dict[str, Any]:
-    """A line of the report: all but the pictures, as JSON has it."""
-    row = {key: value for key, value in vars(record).items() if key not in LAST}
-    focus = None if record.focus is None else asdict(record.focus)
-    if focus is not None:
-        for key in ("share", "score", "unknown"):
-            focus[key] = round(focus[key], 4)
-        focus["centre"] = focus["centre"] and [round(value, 1) for value in focus["centre"]]
-    return row | {"seconds": round(record.seconds, 3), "focus": focus, "settings": record.settings}
+def _pages(records: Records) -> Iterator[list[Record]]:
+    """The records in bunches, at least one."""
+    each = iter(records.values())
+    yield list(itertools.islice(each, PAGE))
+    while page := list(itertools.islice(each, PAGE)):
+        yield page
 
 
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
-    file = io.StringIO(newline="")
-    writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")  # "box" and "centre" have columns of their own
-    writer.writeheader()
-    for row in rows:
-        cells = dict(row) if row["width"] else {**row, "width": "", "height": ""}
-        cells |= {key: f"'{row[key]}" for key in ("path", "name", "error") if row[key].startswith(FORMULA)}
-        if (focus := cells.pop("focus")) is not None:
-            cells |= focus | {"flags": " ".join(focus["flags"])}
-            cells |= zip(("left", "top", "right", "bottom"), focus["box"] or ())
-            cells |= zip(("centre_x", "centre_y"), focus["centre"] or ())
-        writer.writerow(cells)
-    return file.getvalue()
+def _write_table(path: Path, records: Records) -> list[Span]:
+    """Writes the table, and tells what pages will hold."""
+    spans = []
+    with atomic_file(path) as file:
+        text = io.TextIOWrapper(file, "utf-8", errors="backslashreplace", newline="")
+        writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore")  # "box" and "centre" have columns of their own
+        writer.writeheader()
+        for page in _pages(records):
+            writer.writerows(map(_cells, page))
+            spans.append(Span(len(page), sum(record.focus is None for record in page)))
+        text.detach()
+    return spans
 
 
-def _text(path: Path) -> str:
-    return path.read_text("utf-8", errors="replace") if path.exists() else ""
+def _cells(record: Record) -> dict[str, Any]:
+    cells = to_row(record)
+    if not record.width:
+        cells |= {"width": "", "height": ""}
+    cells |= {key: f"'{cells[key]}" for key in ("path", "name", "error") if cells[key].startswith(FORMULA)}
+    if (focus := cells.pop("focus")) is not None:
+        cells |= focus | {"flags": " ".join(focus["flags"])}
+        cells |= zip(("left", "top", "right", "bottom"), focus["box"] or ())
+        cells |= zip(("centre_x", "centre_y"), focus["centre"] or ())
+    return cells

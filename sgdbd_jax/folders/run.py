@@ -1,5 +1,6 @@
 """Works through a plan: results and a report of every photo, whichever fail and however the run ends."""
 
+import collections
 import dataclasses
 import itertools
 import time
@@ -8,11 +9,13 @@ from dataclasses import dataclass
 
 from sgdbd_jax.data.threads import work_ahead
 from sgdbd_jax.detection.detector import Detector
+from sgdbd_jax.files import remove_unfinished
 from sgdbd_jax.folders import report
 from sgdbd_jax.folders.plan import Plan
+from sgdbd_jax.folders.thumbnails import thumbnail_folders
 from sgdbd_jax.folders.worker import WORKERS, Worker
 
-SAVE_EVERY = 60  # seconds between reports: the most that a kill can cost
+SAVE_EVERY = 60  # seconds after which what was reported outlasts a power failure
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,9 @@ def run(
     should_stop: Callable[[], bool],
     progress: Callable[[], object],
 ) -> Outcome:
-    """Makes the results. The report is written before the first photo, each minute, and at the end.
+    """Makes the results. The report is written before the first photo; each adds its line; at the end all is shown.
+
+    Nobody else may write into the folder meanwhile; see `alone`.
 
     Args:
         plan: what to do.
@@ -45,32 +50,36 @@ def run(
     Raises:
         UserError: the report cannot be written, or no more results can.
     """
-    request, records = plan.request, dict(plan.records)
-
-    def save() -> float:
-        report.write(request.out, list(records.values()))
-        return time.monotonic()
-
-    saved = save()  # a folder that cannot be written is refused before the work
+    request, ends = plan.request, collections.Counter[str]()
+    report.write(request.out, plan.records())  # a folder that cannot be written is refused before the work
+    for folder in {
+        request.out,
+        *((request.out / name).parent for _, name in plan.jobs),
+        *thumbnail_folders(request.out),
+    }:
+        remove_unfinished(folder)
     worker = Worker(
         detector, request.out, request.results, max_pixels=request.max_pixels, say=say, should_stop=should_stop
     )
     jobs = itertools.takewhile(lambda _: not should_stop(), plan.jobs)
     try:
-        for record in work_ahead(worker, jobs, workers=WORKERS):
-            if record is None:  # left, at a stop
-                continue
-            records[record.path] = dataclasses.replace(record, settings=plan.settings)
-            progress()
-            if time.monotonic() > saved + SAVE_EVERY:
-                saved = save()
+        with report.append(request.out) as lines:
+            saved = time.monotonic()
+            for record in work_ahead(worker, jobs, workers=WORKERS):
+                if record is None:  # left, at a stop
+                    continue
+                lines.add(dataclasses.replace(record, settings=plan.settings))
+                ends[record.status] += 1
+                progress()
+                if time.monotonic() > saved + SAVE_EVERY:
+                    lines.sync()
+                    saved = time.monotonic()
     finally:
-        save()
-    photos = plan.inputs.photos
-    ends = [records[photo.absolute].status for photo in photos if photo.absolute in records]
+        report.show(request.out)
+    before = len(plan.inputs.photos) - len(plan.jobs)
     return Outcome(
-        done=ends.count("done"),
-        done_before=len(photos) - len(plan.jobs),
-        failed=ends.count("failed") + len(plan.inputs.refused),
-        left=len(photos) - len(ends),
+        done=before + ends["done"],
+        done_before=before,
+        failed=ends["failed"] + len(plan.inputs.refused),
+        left=len(plan.jobs) - ends.total(),
     )

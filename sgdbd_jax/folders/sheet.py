@@ -1,58 +1,96 @@
-"""The contact sheet, `report.html`: one page that needs nothing beside it, with every photo small and its numbers."""
+"""The contact sheet, `report.html`: pages of small photos with their numbers; the pictures lie in a folder beside."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
+import itertools
 import os
-import re
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from sgdbd_jax.detection.focus import FLAGS
-from sgdbd_jax.folders.record import Record
+from sgdbd_jax.folders.record import Record, to_row
+from sgdbd_jax.folders.thumbnails import photo_key, thumbnail_name
 
 
-def contact_sheet(rows: Sequence[dict[str, Any]], records: Sequence[Record]) -> str:
-    """The page.
+class Span(NamedTuple):
+    """How many photos a page has, and how many of them failed."""
+
+    photos: int
+    failed: int
+
+
+def page_name(number: int) -> str:
+    """The file of a page, from 1."""
+    return "report.html" if number == 1 else f"report-{number}.html"
+
+
+def is_contact_sheet(path: Path) -> bool:
+    """Whether a file is a page of ours."""
+    with path.open("rb") as file:
+        return GENERATOR.encode() in file.read(1000)
+
+
+def contact_sheet(records: Sequence[Record], number: int, spans: Sequence[Span], out: Path) -> str:
+    """A page.
 
     Args:
-        rows: of the report, as JSON has them.
-        records: the same photos, with their pictures.
+        records: those on it.
+        number: the page's, from 1.
+        spans: of all pages.
+        out: their folder, in which thumbnails are looked for.
     """
-    cards = [_card(place, row, record) for place, (row, record) in enumerate(zip(rows, records)) if row["focus"]]
+    rows = [to_row(record) for record in records]
+    cards = [_card(place, row, out) for place, row in enumerate(rows) if row["focus"]]
     failures = [
         f"<tr><td>{html.escape(row['path'])}<td>{html.escape(row['error'])}" for row in rows if not row["focus"]
     ]
-    counts = f"{len(cards)} photo{'' if len(cards) == 1 else 's'}"
-    if failures:
-        counts += f', <a href="#failed">{len(failures)} failed</a>'
+    failed = sum(span.failed for span in spans)
+    done = sum(span.photos for span in spans) - failed
+    counts = f"{done} photo{'' if done == 1 else 's'}"
+    if failed:  # where there are more pages, their links tell on which
+        counts += f', <a href="#failed">{failed} failed</a>' if len(spans) == 1 else f", {failed} failed"
     return PAGE.format(
+        generator=GENERATOR,
         style=STYLE,
         script=SCRIPT,
         counts=counts,
+        pages=_pages(number, spans),
+        order="Order" if len(spans) == 1 else "Order of this page",
         cards="\n".join(cards),
         failures=FAILURES.format(rows="\n".join(failures)) if failures else "",
         flags="\n".join(f"<dt>{_label(flag)}<dd>{html.escape(meaning)}." for flag, meaning in FLAGS.items()),
     )
 
 
-def _card(place: int, row: dict[str, Any], record: Record) -> str:
-    focus = row["focus"]
+def _pages(number: int, spans: Sequence[Span]) -> str:
+    """Links to all pages, if there are more."""
+    if len(spans) == 1:
+        return ""
+    ends = list(itertools.accumulate(span.photos for span in spans))
+    links = []
+    for page, (span, end) in enumerate(zip(spans, ends, strict=True), start=1):
+        text = f"{end - span.photos + 1} to {end}" + (f" ({span.failed} failed)" if span.failed else "")
+        current = ' aria-current="page"' if page == number else ""
+        links.append(f'<a href="{page_name(page)}"{current}>{text}</a>')
+    return "<nav>\n" + "\n".join(links) + "\n</nav>\n"
+
+
+def _card(place: int, row: dict[str, Any], out: Path) -> str:
+    focus, key = row["focus"], photo_key(row["path"])
     mask = html.escape(quote(f"{row['name']}.mask.png", errors="surrogateescape"))
     pictures = "\n".join(
-        f'<a href="{mask}"><img class="{kind}" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"'
-        f' alt="{kind}" loading="lazy">{marks}</a>'
-        for kind, jpeg, marks in (("photo", record.thumbnail, ""), ("overlay", record.overlay, _marks(row)))
-        if jpeg
+        f'<a href="{mask}"><img class="{kind}" src="{thumbnail}" alt="{kind}" loading="lazy">{marks}</a>'
+        for kind, marks in (("photo", ""), ("overlay", _marks(row)))
+        if os.path.exists(os.path.join(out, thumbnail := thumbnail_name(key, kind)))
     )
     flags = "".join(f'<b class="{flag}">{_label(flag)}</b>' for flag in map(html.escape, focus["flags"]))
     box = "{}, {} to {}, {}".format(*focus["box"]) if focus["box"] else "none"
     centre = "{:.0f}, {:.0f}".format(*focus["centre"]) if focus["centre"] else "none"
     return CARD.format(
-        key=card_key(row["path"]),
+        key=key,
         place=place,
         pictures=pictures,
         title=html.escape(os.path.basename(row["path"])),
@@ -81,17 +119,7 @@ def _label(flag: str) -> str:
     return flag.replace("_", " ")
 
 
-def card_key(path: str) -> str:
-    """By which a photo's pictures are found in the page, whatever characters its path has."""
-    return hashlib.sha256(path.encode(errors="surrogatepass")).hexdigest()[:16]
-
-
-def read_pictures(page: str) -> dict[str, dict[str, str]]:
-    """The pictures of a page in base64, by `card_key` and kind, `photo` or `overlay`."""
-    cards = (card.partition('"') for card in page.split('<article id="')[1:])
-    image = re.compile(r'<img class="(\w+)" src="data:image/jpeg;base64,([^"]*)"')
-    return {key: dict(image.findall(card)) for key, _, card in cards}
-
+GENERATOR = '<meta name="generator" content="sgdbd">'
 
 STYLE = """\
 :root { color-scheme: light dark; --line: light-dark(#ddd, #3a3a3a); --quiet: light-dark(#666, #a0a0a0); }
@@ -102,6 +130,8 @@ h1, h2, p, dl { margin: 0; }
 h1 { font-size: 1.3rem; }
 h2 { font-size: 1rem; overflow-wrap: anywhere; }
 header label { margin-left: auto; }
+nav { display: flex; flex-wrap: wrap; gap: .25rem 1rem; padding: .5rem 0 0; font-variant-numeric: tabular-nums; }
+nav [aria-current] { color: inherit; font-weight: 600; text-decoration: none; }
 main { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(22rem, 100%), 1fr)); gap: 1rem;
   padding: 1rem 0; }
 article { border: 1px solid var(--line); border-radius: 8px; overflow: hidden; content-visibility: auto;
@@ -141,6 +171,7 @@ PAGE = """\
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+{generator}
 <title>Focus report</title>
 <style>
 {style}</style>
@@ -149,7 +180,7 @@ PAGE = """\
 <header>
 <h1>Focus report</h1>
 <span>{counts}</span>
-<label>Order <select autocomplete="off">
+<label>{order} <select autocomplete="off">
 <option value="place 1">as given</option>
 <option value="score -1">sharpest first</option>
 <option value="score 1">softest first</option>
@@ -157,7 +188,7 @@ PAGE = """\
 <option value="share 1">least in focus first</option>
 </select></label>
 </header>
-<main>
+{pages}<main>
 {cards}
 </main>
 {failures}<section>

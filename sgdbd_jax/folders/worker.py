@@ -14,10 +14,11 @@ from sgdbd_jax.data.photos import load_photo
 from sgdbd_jax.detection.detector import Detector
 from sgdbd_jax.detection.focus import measure
 from sgdbd_jax.errors import UserError, shown
-from sgdbd_jax.files import write_atomically
+from sgdbd_jax.files import NO_FILE, Identity, times, write_atomically
 from sgdbd_jax.folders.inputs import Photo
 from sgdbd_jax.folders.outputs import Results, eight_bits, thumbnails
 from sgdbd_jax.folders.record import Record, failure
+from sgdbd_jax.folders.thumbnails import write_thumbnails
 
 WORKERS = max(3, os.cpu_count() or 1)  # threads: one decodes, one is in the network, the others finish, in 0.2 GB
 PIXELS = 48_000_000  # of photos in hand, beyond which no other is read; at 12 bytes each that is 0.6 GB
@@ -80,7 +81,9 @@ class Worker:
             return failure(photo.absolute, name, reason)
 
     def _work(self, photo: Photo, name: str) -> Record:
+        before = _times(photo)
         with self._room.photo(lambda: self._load(photo)) as pixels:
+            identity = self._identity(photo, before)
             with self._network:
                 self._go_on()
                 started = time.perf_counter()
@@ -89,12 +92,27 @@ class Worker:
             focus = measure(pixels, mask, seen.mask)
             stored = eight_bits(mask)
             del mask, seen  # before as much is needed for files
-            for ending, data in self._results.files(pixels, stored):
-                _write(self._out / (name + ending), data)
-                del data  # before the next is made
+            files = {}
+            with _a_full_disk_failing_all():
+                for ending, data in self._results.files(pixels, stored):
+                    write_atomically(self._out / (name + ending), data)
+                    files[ending] = len(data)
+                    del data  # before the next is made
+                write_thumbnails(self._out, photo.absolute, thumbnails(pixels, stored))
             height, width = stored.shape
             seconds = time.perf_counter() - started
-            return Record(photo.absolute, name, width, height, "done", "", seconds, focus, *thumbnails(pixels, stored))
+            return Record(
+                path=photo.absolute,
+                name=name,
+                width=width,
+                height=height,
+                status="done",
+                error="",
+                seconds=seconds,
+                focus=focus,
+                photo=identity,
+                files=files,
+            )
 
     def _load(self, photo: Photo) -> np.ndarray:
         self._go_on()
@@ -103,6 +121,15 @@ class Worker:
             self._say(f"note: {shown(photo.path)}: {text}")
 
         return load_photo(photo.path, max_pixels=self._max_pixels, note=note)
+
+    def _identity(self, photo: Photo, before: tuple[int, int, int] | None) -> Identity:
+        """Which file was read, if it has been the same all the time."""
+        with contextlib.suppress(OSError):
+            identity = Identity.of(photo.path)
+            if (identity.bytes, identity.modified, identity.changed) == before:
+                return identity
+        self._say(f"note: {shown(photo.path)}: changed while it was read; to be done again when resumed")
+        return NO_FILE
 
     def _go_on(self) -> None:
         if self._should_stop():
@@ -144,9 +171,17 @@ class _Stop(Exception):
     """The photo in hand is to be left."""
 
 
-def _write(path: Path, data: bytes) -> None:
+def _times(photo: Photo) -> tuple[int, int, int] | None:
     try:
-        write_atomically(path, data)
+        return times(photo.path)
+    except OSError:  # which whoever reads the photo will tell
+        return None
+
+
+@contextlib.contextmanager
+def _a_full_disk_failing_all() -> Iterator[None]:
+    try:
+        yield
     except UserError as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL_DISK:
             raise DiskFailed(str(error)) from error

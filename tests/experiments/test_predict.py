@@ -4,6 +4,7 @@ import configparser
 import errno
 import importlib
 import io
+import json
 import math
 import multiprocessing
 import os
@@ -61,7 +62,7 @@ def made(folder):
     """The results in a folder, whatever is reported on them."""
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert names >= set(REPORTS)
-    return sorted(names - set(REPORTS))
+    return sorted(name for name in names - set(REPORTS) if not name.startswith("report_thumbnails/"))
 
 
 def statuses(folder):
@@ -103,8 +104,11 @@ def test_the_report_says_what_was_found_and_shows_it(run, tmp_path, out):
     assert (record.width, record.height, record.error) == (600, 300, "")
     assert record.seconds > 0
     assert record.focus.unknown == 1  # all of one grey: no method can tell
-    for data in (record.thumbnail, record.overlay):
-        with Image.open(io.BytesIO(data)) as picture:
+    page = (out / "report.html").read_text()
+    thumbnails = re.findall(r'<img class="\w+" src="([^"]+)"', page)
+    assert len(thumbnails) == 2
+    for path in thumbnails:
+        with Image.open(out / path) as picture:
             assert (picture.format, picture.size) == ("JPEG", (256, 128))
 
 
@@ -240,11 +244,6 @@ def test_a_defect_at_one_photo_does_not_stop_the_rest(run, tmp_path, out, monkey
     assert f"error: {tmp_path}/a.png: RuntimeError: Out of memory allocating 10 bytes\n" in capsys.readouterr().err
 
 
-def test_a_name_too_long_for_results_costs_that_photo_alone(run, tmp_path, out):
-    assert run(save(tmp_path / f"{'x' * 250}.png"), save(tmp_path / "a.png")) == 1
-    assert made(out) == ["a.mask.png"]
-
-
 def test_nothing_usable_is_code_2(run, tmp_path, out):
     (tmp_path / "a.jpg").write_bytes(b"not a photo")
     assert run(tmp_path / "a.jpg") == 2
@@ -268,7 +267,8 @@ def test_a_full_disk_ends_the_run_with_the_report_of_what_was_done(run, tmp_path
     with pytest.raises(UserError, match=r"c\.mask\.png: full"):
         run(*(save(tmp_path / f"{name}.png") for name in "abcdefgh"))
     assert statuses(out) == {"a.png": "done", "b.png": "done"}
-    assert {path.name for path in out.iterdir()} <= {"a.mask.png", "b.mask.png", "d.mask.png", "e.mask.png", *REPORTS}
+    masks = {f"{name}.mask.png" for name in "abde"}
+    assert {path.name for path in out.iterdir()} <= {*masks, *REPORTS, "report_thumbnails"}
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_any_work(run, tmp_path, out, monkeypatch):
@@ -375,6 +375,170 @@ def test_resume_takes_as_done_only_what_was_made_so_and_since_the_photo(run, tmp
     assert stamps(out, ".mask.png")["a.mask.png"] > inverted["a.mask.png"]
 
 
+def resumed(run, photo, out) -> bool:
+    """Whether `--resume` makes the photo's mask again."""
+    before = stamps(out, ".mask.png")
+    assert run(photo, "--resume") == 0
+    return stamps(out, ".mask.png") != before
+
+
+def put(path, data, time):
+    """As `cp -p` and `rsync -a` do, with the time of another file."""
+    path.write_bytes(data)
+    os.utime(path, ns=(time, time))
+
+
+@pytest.mark.parametrize("same_time", [False, True])
+@pytest.mark.parametrize("same_size", [False, True])
+@pytest.mark.parametrize("moved", [False, True])
+def test_resume_sees_another_photo_whatever_its_time(run, tmp_path, out, same_time, same_size, moved):
+    photo = save(tmp_path / "a.bmp", width=9)
+    assert run(photo) == 0
+    time = photo.stat().st_mtime_ns - (0 if same_time else 10**15)
+    other = save(tmp_path / "b.bmp", width=9 if same_size else 12)
+    data = bytearray(other.read_bytes())
+    data[-5] ^= 1
+    put(other if moved else photo, bytes(data), time)
+    if moved:
+        os.replace(other, photo)
+    assert resumed(run, photo, out)
+    with Image.open(out / "a.mask.png") as mask:
+        assert mask.width == (9 if same_size else 12)
+    assert not resumed(run, photo, out)
+
+
+def test_resume_leaves_a_photo_that_was_only_copied_over_by_itself(run, tmp_path, out):
+    """Nor does one count as another that got a second name, or other rights."""
+    photo = save(tmp_path / "a.png")
+    assert run(photo) == 0
+    put(photo, photo.read_bytes(), photo.stat().st_mtime_ns)
+    photo.chmod(0o600)
+    (tmp_path / "hard link").hardlink_to(photo)
+    assert not resumed(run, photo, out)
+
+
+@pytest.mark.parametrize("data", [None, b"", b"half"])
+def test_resume_makes_results_again_that_are_not_as_they_were_written(run, tmp_path, out, data):
+    photo = save(tmp_path / "a.png")
+    assert run(photo) == 0
+    mask = out / "a.mask.png"
+    whole = mask.read_bytes()
+    if data is None:
+        mask.unlink()
+    else:
+        mask.write_bytes(data)
+    assert resumed(run, photo, out)
+    assert mask.read_bytes() == whole
+
+
+def test_resume_knows_results_made_by_a_clock_that_was_wrong(run, tmp_path, out):
+    photo = save(tmp_path / "a.png")
+    assert run(photo) == 0
+    os.utime(out / "a.mask.png", (1, 1))
+    assert not resumed(run, photo, out)
+
+
+def test_a_photo_that_is_replaced_while_it_is_read_is_done_again(run, tmp_path, out, monkeypatch, capsys):
+    photo = save(tmp_path / "a.png", width=9)
+    other, time = save(tmp_path / "b.png", width=12).read_bytes(), photo.stat().st_mtime_ns
+    load = worker.load_photo
+
+    def replace(path, **options):
+        pixels = load(path, **options)
+        put(path, other, time)
+        return pixels
+
+    monkeypatch.setattr(worker, "load_photo", replace)
+    assert run(photo) == 0
+    assert f"note: {photo}: changed while it was read; to be done again when resumed\n" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert resumed(run, photo, out)
+    with Image.open(out / "a.mask.png") as mask:
+        assert mask.width == 12
+
+
+def as_an_earlier_version_wrote(out):
+    rows = [json.loads(line) for line in (out / "report.jsonl").read_text().splitlines()]
+    later = ("photo", "files")
+    rows = [{key: value for key, value in row.items() if key not in later} for row in rows]
+    (out / "report.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_a_report_of_an_earlier_version_is_gone_on_with(run, tmp_path, out):
+    """What it calls done is done if nothing happened to the photo since; now no time of a copy deceives it either."""
+    photo = save(tmp_path / "a.png")
+    assert run(photo) == 0
+    as_an_earlier_version_wrote(out)
+    os.utime(out / "a.mask.png")
+    assert not resumed(run, photo, out)
+    put(photo, save(tmp_path / "b.png", width=12).read_bytes(), photo.stat().st_mtime_ns - 10**15)
+    assert resumed(run, photo, out)
+
+
+# Names that are too long.
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["x" * 250, "夕日" * 41, "e\u0301" * 82, "no text " + "\udcff" * 239],
+    ids=["letters", "of 3 bytes", "composed", "no text"],
+)
+def test_a_name_too_long_for_results_is_cut_and_found_again(run, tmp_path, out, capsys, name):
+    first, second = save(tmp_path / f"{name}.png"), save(tmp_path / f"{name}.bmp", width=12)
+    options = ["--overlay", "--binary", "fixed"]
+    assert run(first, second, *options) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
+    assert len(made(out)) == 6
+    names = [record.name for record in report.read(out).values()]
+    assert len(set(names)) == 2 and all(name.startswith(each[:50]) for each in names)
+    assert len(said) == 2 and all("; its name is too long" in line for line in said)
+    before = stamps(out, ".png")
+    assert run(first, second, *options, "--resume") == 0
+    assert stamps(out, ".png") == before
+    assert [(out / f"{each}.mask.png").is_file() for each in names] == [True, True]
+
+
+def test_a_path_too_long_costs_that_photo_alone(run, tmp_path, out, monkeypatch, capsys):
+    photos = tmp_path / "photos"
+    save(photos / "a.png")
+    monkeypatch.chdir(photos)
+    for _ in range(20):  # deeper than a path may be
+        os.mkdir("d" * 250)
+        os.chdir("d" * 250)
+    save(Path("b.png"))
+    os.chdir(tmp_path)
+    assert run(photos, "--recursive") == 1
+    assert made(out) == ["a.mask.png"]
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error"))
+    assert line.endswith("cannot be listed (File name too long)")
+    assert run(photos / "**" / "*.png", *["b" * 300 + ".png", "c/" * 3000 + "c.png"]) == 1
+    assert made(out) == ["a.mask.png"]
+
+
+# Two runs.
+
+
+def test_a_second_run_into_a_folder_is_refused_until_the_first_ends(run, tmp_path, out, monkeypatch):
+    photos = [save(tmp_path / f"{name}.png") for name in "ab"]
+    load, refused = worker.load_photo, []
+
+    def meanwhile(path, **options):
+        if not refused:
+            refused.append("")
+            with pytest.raises(UserError, match="out: another run is writing into this folder; wait for its end, or "):
+                run(photos[1])
+            refused[0] = path.name
+        return load(path, **options)
+
+    monkeypatch.setattr(worker, "load_photo", meanwhile)
+    assert run(photos[0]) == 0
+    assert refused == ["a.png"]
+    assert statuses(out) == {"a.png": "done"}
+    assert run(photos[1]) == 0
+    assert statuses(out) == {"a.png": "done", "b.png": "done"}
+    assert made(out) == ["a.mask.png", "b.mask.png"]
+
+
 # Stops.
 
 
@@ -423,19 +587,62 @@ def test_ctrl_c_ends_the_real_process_with_130_and_the_report(weights, tmp_path,
     assert made(out) == sorted(f"{record.name}.mask.png" for record in done.values())
 
 
-def test_the_report_is_saved_now_and_then(run, tmp_path, out, monkeypatch):
-    """A process that is killed with nothing left to say has said most of it."""
-    written = []
-    write = report.write
+def test_what_was_done_is_in_the_report_before_the_next_photo_is(run, tmp_path, out, monkeypatch):
+    """A process that is killed with nothing left to say has said it."""
+    reported = []
+    load = worker.load_photo
 
-    def note(folder, records):
-        written.append(len(records))
-        write(folder, records)
+    def note(path, **options):
+        reported.append(len(report.read(out)))
+        return load(path, **options)
 
-    monkeypatch.setattr(report, "write", note)
-    monkeypatch.setattr(folder_run, "SAVE_EVERY", 0)
-    assert run(*(save(tmp_path / f"{name}.png") for name in "abc")) == 0
-    assert written == [0, 1, 2, 3, 3]
+    monkeypatch.setattr(worker, "load_photo", note)
+    monkeypatch.setattr(folder_run, "WORKERS", 1)
+    assert run(*(save(tmp_path / f"{at}.png") for at in range(10))) == 0
+    assert reported[0] == 0 and reported[-1] >= 10 - 1 - 4  # some photos are in hand
+
+
+def test_after_a_kill_the_next_run_shows_all_that_was_done(run, tmp_path, out, monkeypatch):
+    """The lines of the killed are read, its last but for what is torn; its page and table are made up for."""
+    photos = [save(tmp_path / f"{name}.png") for name in "abc"]
+    assert run(*photos) == 0
+    lines = (out / "report.jsonl").read_bytes().splitlines(keepends=True)
+    for name in ("report.csv", "report.html"):
+        (out / name).unlink()
+    (out / "report.jsonl").write_bytes(b"".join(lines[:2]) + lines[2][:50])
+    before = stamps(out, ".mask.png")
+    assert run(*photos, "--resume") == 0
+    assert [name for name, at in stamps(out, ".mask.png").items() if at > before[name]] == ["c.mask.png"]
+    assert statuses(out) == {f"{name}.png": "done" for name in "abc"}
+    assert (out / "report.html").read_text().count("<article") == 3
+    assert (out / "report.csv").read_text().count("\n") == 4
+
+
+def test_half_written_files_of_a_killed_run_are_removed(run, tmp_path, out):
+    """Unless they are so young that another program may be at work."""
+    photo = save(tmp_path / "photos" / "trip" / "a.png").parents[1]
+    assert run(photo, "--recursive") == 0
+    (thumbnails,) = (path.parent for path in out.rglob("*.photo.jpg"))
+    for folder in (out, out / "trip", thumbnails):
+        (folder / ".writing-old").touch()
+        os.utime(folder / ".writing-old", (1, 1))
+        (folder / ".writing-young").touch()
+    assert run(photo, "--recursive") == 0
+    assert {path.name for path in out.rglob(".writing-*")} == {".writing-young"}
+
+
+def test_a_folder_that_is_removed_while_a_run_writes_is_told(run, tmp_path, out, monkeypatch):
+    load = worker.load_photo
+
+    def remove(path, **options):
+        if path.stem == "3":
+            out.rename(tmp_path / "gone")
+        return load(path, **options)
+
+    monkeypatch.setattr(worker, "load_photo", remove)
+    with pytest.raises(UserError, match=r"report\.jsonl: cannot be written"):
+        run(*(save(tmp_path / f"{at}.png") for at in range(9)))
+    assert set(statuses(tmp_path / "gone").values()) <= {"done"}
 
 
 # Memory.
@@ -500,6 +707,26 @@ def test_the_console_script_is_the_command(tmp_path):
         "error: -nowhere.jpg: no such file or folder",
         "error: no photos; name files, or folders that hold some",
     ]
+
+
+def test_what_the_console_cannot_show_is_no_trouble_nor_is_a_reader_that_goes(weights, tmp_path):
+    save(tmp_path / "夕日" / "no text \udcff.png")
+    (tmp_path / "夕日" / "犬.jpg").write_bytes(b"no photo")
+    out = tmp_path / "結果"
+    command = [sys.executable, "-m", "experiments.predict", tmp_path / "夕日", "--weights", weights, "--out", out]
+    process = subprocess.Popen(
+        [*command, "--work_size", "16"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONIOENCODING": "cp1252"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    errors = process.stderr.read().decode("cp1252")
+    process.stderr.close()
+    assert process.wait(60) == 1
+    assert f"error: {tmp_path}/\\u5915\\u65e5/\\u72ac.jpg: " in errors and "Traceback" not in errors
+    assert made(out) == ["no text \udcff.mask.png"]
 
 
 def test_a_folder_of_results_without_a_name_is_refused(weights, tmp_path, monkeypatch):

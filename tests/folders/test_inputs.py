@@ -1,5 +1,6 @@
 """Which photos arguments stand for, and what their results are called."""
 
+import codecs
 import os
 import re
 from pathlib import Path
@@ -31,8 +32,8 @@ def photos(*arguments, recursive=False, stdin=b""):
     return [(str(photo.path), photo.place) for photo in inputs.photos]
 
 
-def refused(*arguments, **options):
-    inputs = find_photos(arguments, recursive=False, read_list=bytes, **options)
+def refused(*arguments, stdin=b""):
+    inputs = find_photos(arguments, recursive=False, read_list=lambda: stdin)
     assert inputs.photos == []
     return inputs.refused
 
@@ -124,6 +125,35 @@ def test_a_list_with_nul_bytes_has_any_names(here):
     assert [os.fsencode(path) for path, _ in photos("-", stdin=b"two\nlines.jpg\0")] == names[:1]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\0"], ids=["LF", "CRLF", "NUL"])
+@pytest.mark.parametrize(
+    ("mark", "encoding"),
+    [
+        (codecs.BOM_UTF8, "utf-8"),
+        (codecs.BOM_UTF16_LE, "utf-16-le"),
+        (codecs.BOM_UTF16_BE, "utf-16-be"),
+        (codecs.BOM_UTF32_LE, "utf-32-le"),
+        (codecs.BOM_UTF32_BE, "utf-32-be"),
+    ],
+    ids=["8", "16le", "16be", "32le", "32be"],
+)
+def test_a_list_may_begin_with_a_byte_order_mark(here, mark, encoding, end):
+    names = ["a b.jpg", "夕日\u2028.jpg", "é.jpg"]
+    touch(*names)
+    for last in (end, ""):
+        assert [path for path, _ in photos("-", stdin=mark + (end.join(names) + last).encode(encoding))] == names
+    assert refused("-", stdin=mark) == {}
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfea.jpg", b"\xef\xbb\xbf\xff.jpg", b"\xfe\xff\xd8\x00.jpg"])
+def test_a_name_that_begins_like_a_mark_but_is_no_text_of_its_is_bytes(here, data):
+    """As names may be, on Linux."""
+    path = os.fsdecode(data)
+    Path(path).touch() if b"\0" not in data else None
+    found = find_photos(["-"], recursive=False, read_list=lambda: data)
+    assert [str(photo.path) for photo in found.photos] + list(found.refused) == path.split("\0")
+
+
 def test_a_photo_is_taken_once_however_it_is_named(here):
     touch("trip/a.jpg")
     Path("trip/b.jpg").symlink_to("a.jpg")
@@ -183,6 +213,17 @@ def test_results_of_the_command_are_not_photos(here):
     inputs = find_photos([".", "a.mask.png"], recursive=False, read_list=bytes)
     assert [photo.place for photo in inputs.photos] == ["a", "b.mask"]
     assert inputs.results == {Path(f"a.{kind}.png") for kind in ("mask", "overlay", "cutout", "binary")}
+
+
+def test_thumbnails_of_a_report_are_not_photos(here):
+    """Also where results lie among the photos."""
+    touch("a.jpg", "report_thumbnails/ab/abcd.photo.jpg")
+    for arguments in ((".",), ("**/*.jpg",), (str(here),)):
+        inputs = find_photos(arguments, recursive=True, read_list=bytes)
+        assert [photo.path.name for photo in inputs.photos] == ["a.jpg"]
+        assert inputs.refused == {}
+    inputs = find_photos(["report_thumbnails/ab"], recursive=False, read_list=bytes)
+    assert inputs.photos == [] and inputs.results == {Path("report_thumbnails/ab/abcd.photo.jpg")}
 
 
 def test_a_path_is_shown_in_one_line():

@@ -5,7 +5,9 @@ import csv
 import dataclasses
 import io
 import json
+import tracemalloc
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +15,11 @@ from PIL import Image
 
 from sgdbd_jax.detection.focus import FLAGS, Focus
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.files import Identity
 from sgdbd_jax.folders import report
 from sgdbd_jax.folders.record import Record
-from sgdbd_jax.folders.report import read, write
+from sgdbd_jax.folders.report import append, read, show, write
+from sgdbd_jax.folders.thumbnails import photo_key, thumbnail_name, write_thumbnails
 
 
 def jpeg(level: int) -> bytes:
@@ -26,11 +30,10 @@ def jpeg(level: int) -> bytes:
 
 PHOTO, OVERLAY = jpeg(200), jpeg(90)
 FOCUS = Focus(0.25, 0.6789, (10, 20, 330, 480), (123.4, 250.0), 0.125, ("nothing_sharp", "low_confidence"))
-DONE = Record("trip/a.jpg", "trip/a", 640, 480, "done", "", 1.25, FOCUS, PHOTO, OVERLAY, "weights abc")
-FAILED = Record("trip/b.jpg", "trip/b", 0, 0, "failed", "empty file (0 bytes)", 0.0, None, b"", b"")
-EMPTY = dataclasses.replace(
-    DONE, path="c.png", name="c", focus=Focus(0.0, 0.0, None, None, 1.0, ("nothing_sharp",)), overlay=jpeg(10)
-)
+FILE = Identity(1234, 5, 6, "0123456789abcdef")
+DONE = Record("trip/a.jpg", "trip/a", 640, 480, "done", "", 1.25, FOCUS, "weights abc", FILE, {".mask.png": 70})
+FAILED = Record("trip/b.jpg", "trip/b", 0, 0, "failed", "empty file (0 bytes)", 0.0, None)
+EMPTY = dataclasses.replace(DONE, path="c.png", name="c", focus=Focus(0.0, 0.0, None, None, 1.0, ("nothing_sharp",)))
 AWKWARD = [
     "a b.jpg",
     "two\nlines\r.jpg",
@@ -70,8 +73,12 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def sheet(folder) -> Page:
-    return Page((folder / "report.html").read_text("utf-8"))
+def sheet(folder, name="report.html") -> Page:
+    return Page((folder / name).read_text("utf-8"))
+
+
+def pictures(folder, page) -> list[bytes]:
+    return [(folder / (image["src"] or "")).read_bytes() for image in page.all("img")]
 
 
 def table(folder) -> list[dict[str, str]]:
@@ -80,7 +87,7 @@ def table(folder) -> list[dict[str, str]]:
 
 
 def awkward() -> list[Record]:
-    return [dataclasses.replace(DONE, path=name, name=name, thumbnail=jpeg(i)) for i, name in enumerate(AWKWARD)]
+    return [dataclasses.replace(DONE, path=name, name=name) for name in AWKWARD]
 
 
 def test_a_row_of_the_table_is_a_photo(tmp_path):
@@ -100,7 +107,8 @@ def test_a_line_is_an_object_that_people_can_read(tmp_path):
         '{"path": "trip/a.jpg", "name": "trip/a", "width": 640, "height": 480, "status": "done", "error": "",'
         ' "seconds": 1.25, "focus": {"share": 0.25, "score": 0.6789, "box": [10, 20, 330, 480],'
         ' "centre": [123.4, 250.0], "unknown": 0.125, "flags": ["nothing_sharp", "low_confidence"]},'
-        ' "settings": "weights abc"}'
+        ' "settings": "weights abc", "photo": {"bytes": 1234, "modified": 5, "changed": 6,'
+        ' "sha256": "0123456789abcdef"}, "files": {".mask.png": 70}}'
     )
     assert json.loads(lines[1])["focus"] is None
 
@@ -113,7 +121,7 @@ def test_numbers_are_rounded(tmp_path):
     assert [row[name] for name in names] == ["0.6667", "0.3333", "0.1429", "33.3", "66.7", "0.333"]
 
 
-def test_what_was_written_is_read_with_its_pictures(tmp_path):
+def test_what_was_written_is_read(tmp_path):
     write(tmp_path, [DONE, FAILED, EMPTY])
     assert read(tmp_path) == {"trip/a.jpg": DONE, "trip/b.jpg": FAILED, "c.png": EMPTY}
     assert list(read(tmp_path)) == ["trip/a.jpg", "trip/b.jpg", "c.png"]
@@ -144,6 +152,8 @@ def test_any_name_is_one_cell_of_the_table_and_no_formula(tmp_path):
 
 
 def test_any_name_is_only_text_in_the_sheet(tmp_path):
+    for name in AWKWARD:
+        write_thumbnails(tmp_path, name, (PHOTO, OVERLAY))
     write(tmp_path, [*awkward(), dataclasses.replace(FAILED, path="<i>", error="<script>alert(1)</script>")])
     page = sheet(tmp_path)
     paths = [name for name in AWKWARD if name]
@@ -158,16 +168,14 @@ def test_any_name_is_only_text_in_the_sheet(tmp_path):
     assert cells == ["<i>", "<script>alert(1)</script>\n"]
 
 
-def test_the_sheet_needs_nothing_beside_it(tmp_path):
-    """Neither pictures, styles nor scripts; only the masks are linked to."""
+def test_the_sheet_needs_nothing_but_its_pictures_beside_it(tmp_path):
+    """Neither styles nor scripts; only the masks are linked to."""
+    write_thumbnails(tmp_path, DONE.path, (PHOTO, OVERLAY))
+    write_thumbnails(tmp_path, EMPTY.path, (PHOTO, jpeg(10)))
     write(tmp_path, [DONE, FAILED, EMPTY])
     page = sheet(tmp_path)
-    assert [
-        base64.b64decode((image["src"] or "").removeprefix("data:image/jpeg;base64,")) for image in page.all("img")
-    ] == [
-        *(PHOTO, OVERLAY),
-        *(PHOTO, jpeg(10)),
-    ]
+    assert pictures(tmp_path, page) == [PHOTO, OVERLAY, PHOTO, jpeg(10)]
+    assert {(image["src"] or "").split("/")[0] for image in page.all("img")} == {"report_thumbnails"}
     assert {image["loading"] for image in page.all("img")} == {"lazy"}
     assert all(not script for script in page.all("script"))
     assert not page.all("link")
@@ -184,6 +192,7 @@ def test_the_sheet_needs_nothing_beside_it(tmp_path):
     ],
 )
 def test_a_link_to_a_mask_leads_to_its_file(tmp_path, name, link):
+    write_thumbnails(tmp_path, DONE.path, (PHOTO, OVERLAY))
     write(tmp_path, [dataclasses.replace(DONE, name=name)])
     assert {a["href"] for a in sheet(tmp_path).all("a")} == {link}
 
@@ -203,6 +212,7 @@ def test_the_sheet_can_be_sorted(tmp_path):
 
 
 def test_a_card_tells_the_numbers_and_marks_box_and_centre(tmp_path):
+    write_thumbnails(tmp_path, DONE.path, (PHOTO, OVERLAY))
     write(tmp_path, [DONE])
     page = sheet(tmp_path)
     texts = [text.strip() for _, text in page.text]
@@ -241,35 +251,184 @@ def test_a_damaged_line_is_left_out(tmp_path, cut):
     path = tmp_path / "report.jsonl"
     path.write_bytes(b'\xff\n[1]\n7\n{"path": "x"}\n{"path": 7, "focus": null}\n' + path.read_bytes()[:-cut])
     assert read(tmp_path) == ({"trip/a.jpg": DONE} | ({"trip/b.jpg": FAILED} if cut == 1 else {}))
+    show(tmp_path)
+    assert [row["path"] for row in table(tmp_path)] == list(read(tmp_path))
 
 
-def test_without_the_sheet_pictures_alone_are_lost(tmp_path):
+@pytest.mark.parametrize("value", ["[" * 100_000, '{"path": "a", "name": "a", "focus": {"share": "much"}}'])
+def test_a_line_that_is_no_record_is_left_out(tmp_path, value):
     write(tmp_path, [DONE])
-    (tmp_path / "report.html").unlink()
-    bare = dataclasses.replace(DONE, thumbnail=b"", overlay=b"")
-    assert read(tmp_path) == {DONE.path: bare}
-    write(tmp_path, [bare])
-    assert not sheet(tmp_path).all("img")
-
-
-def test_a_record_with_a_damaged_picture_is_left_out(tmp_path):
-    write(tmp_path, [DONE, EMPTY])
-    path = tmp_path / "report.html"
-    path.write_text(path.read_text("utf-8").replace(base64.b64encode(OVERLAY).decode(), "/9j/A"), "utf-8")
-    assert read(tmp_path) == {EMPTY.path: EMPTY}
-
-
-def test_lines_come_last_so_that_what_they_call_done_has_its_pictures(tmp_path, monkeypatch):
-    write(tmp_path, [DONE])
-    monkeypatch.setattr(report, "LINES", "missing/../report.jsonl")
-    (tmp_path / "missing").write_text("")  # where a folder is needed
-    with pytest.raises(UserError, match="cannot be written"):
-        write(tmp_path, [DONE, EMPTY])
-    monkeypatch.undo()
+    with (tmp_path / "report.jsonl").open("a") as file:
+        file.write(value + "\n")
     assert read(tmp_path) == {DONE.path: DONE}
+
+
+def test_without_its_thumbnails_a_photo_has_its_numbers(tmp_path):
+    write(tmp_path, [DONE])
+    assert not sheet(tmp_path).all("img")
+    assert len(sheet(tmp_path).all("article")) == 1
+
+
+# Lines that are added.
+
+
+def test_added_lines_are_there_at_once_and_of_a_path_the_last_counts(tmp_path):
+    """Of a process killed at any moment nothing is lost but the line that it was writing."""
+    write(tmp_path, [DONE, FAILED])
+    redone = dataclasses.replace(DONE, seconds=9.0)
+    with append(tmp_path) as lines:
+        lines.add(EMPTY)
+        assert list(read(tmp_path).values()) == [DONE, FAILED, EMPTY]
+        lines.add(redone)
+        assert list(read(tmp_path).values()) == [FAILED, EMPTY, redone]
+    assert (tmp_path / "report.jsonl").read_bytes().count(b"\n") == 4
+    show(tmp_path)
+    assert [row["seconds"] for row in table(tmp_path)] == ["0.0", "1.25", "9.0"]
+    assert len(sheet(tmp_path).all("article")) == 2
+
+
+def test_a_line_costs_the_same_however_many_there_are(tmp_path, monkeypatch):
+    """It is written alone, by one call of the system, and nothing else is opened."""
+    write(tmp_path, [DONE])
+    with append(tmp_path) as lines:
+        for method in ("open", "read_bytes", "read_text", "write_bytes"):
+            monkeypatch.setattr(Path, method, lambda *_, **__: pytest.fail("opened"))
+        size = (tmp_path / "report.jsonl").stat().st_size
+        for number in range(20):
+            lines.add(dataclasses.replace(DONE, path=f"{number:02}"))
+    grown = (tmp_path / "report.jsonl").stat().st_size - size
+    assert grown == 20 * (size - len("trip/a.jpg") + 2)
+
+
+def test_a_report_that_was_removed_meanwhile_is_not_added_to(tmp_path):
+    """Nobody would ever read what is written into it; nor may it go into another's."""
+    write(tmp_path / "out", [DONE])
+    with append(tmp_path / "out") as lines:
+        (tmp_path / "out").rename(tmp_path / "moved")
+        with pytest.raises(UserError, match=r"report\.jsonl: cannot be written"):
+            lines.add(EMPTY)
+        write(tmp_path / "out", [FAILED])
+        with pytest.raises(UserError, match=r"report\.jsonl: cannot be written \(another file is there now\)"):
+            lines.add(EMPTY)
+    assert list(read(tmp_path / "out").values()) == [FAILED]
+
+
+def test_a_full_disk_is_told_and_its_torn_line_is_not_read(tmp_path):
+    if not Path("/dev/full").exists():
+        pytest.skip("needs a device that is full")
+    (tmp_path / "report.jsonl").symlink_to("/dev/full")
+    with append(tmp_path) as lines, pytest.raises(UserError, match=r"cannot be written \(No space left on device\)"):
+        lines.add(DONE)
+
+
+# Pages.
+
+
+def many(count: int) -> list[Record]:
+    """Of these every fifth failed."""
+    return [dataclasses.replace(FAILED if at % 5 == 4 else DONE, path=f"{at}.jpg", name=f"{at}") for at in range(count)]
+
+
+@pytest.fixture
+def small_pages(monkeypatch):
+    monkeypatch.setattr(report, "PAGE", 6)
+
+
+def test_pages_hold_no_more_than_their_number_and_link_to_each_other(tmp_path, small_pages):
+    write(tmp_path, many(14))
+    names = ["report.html", "report-2.html", "report-3.html"]
+    assert sorted(path.name for path in tmp_path.glob("*.html")) == sorted(names)
+    shown = []
+    for name in names:
+        page = sheet(tmp_path, name)
+        cards = [text.strip() for tag, text in page.text if tag == "h2" and text.strip().endswith(".jpg")]
+        failed = [text for tag, text in page.text if tag == "td" and text.endswith(".jpg")]
+        assert len(cards) == len(page.all("article")) and len(cards) + len(failed) <= 6
+        shown += cards + failed
+        links = [(link["href"], "aria-current" in link) for link in page.all("a") if "html" in (link["href"] or "")]
+        assert links == [(other, other == name) for other in names]
+        texts = [text.strip() for _, text in page.text]
+        assert {"1 to 6 (1 failed)", "7 to 12 (1 failed)", "13 to 14"} <= set(texts)
+        assert any(text.startswith("12 photos") for text in texts)
+        assert "Order of this page" in texts
+    assert sorted(shown) == sorted(f"{at}.jpg" for at in range(14))
+    assert len(table(tmp_path)) == 14
+
+
+def test_few_photos_have_one_page_without_links_to_others(tmp_path, small_pages):
+    write(tmp_path, many(6))
+    page = sheet(tmp_path)
+    assert not page.all("nav") and not list(tmp_path.glob("report-*"))
+    assert "Order" in [text.strip() for _, text in page.text]
+
+
+def test_pages_of_a_longer_report_go_and_files_of_others_stay(tmp_path, small_pages):
+    write(tmp_path, many(20))
+    for name in ("report-9.html", "report-x.html"):
+        (tmp_path / name).write_text("<title>mine</title>")
+    (tmp_path / "report-3.html").unlink()  # a kill leaves gaps
+    write(tmp_path, many(3))
+    assert sorted(path.name for path in tmp_path.glob("*.html")) == ["report-9.html", "report-x.html", "report.html"]
+
+
+def test_memory_grows_by_paths_not_by_photos(tmp_path):
+    """A page is held at a time, whatever the number of pages; of the lines, where they begin."""
+
+    def peak(count: int) -> int:
+        records = (dataclasses.replace(DONE, path=f"{at:05}.jpg", error="x" * 5000) for at in range(count))
+        tracemalloc.start()
+        write(tmp_path, records)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "PAGE", 50)
+        few, more = peak(100), peak(600)
+    assert (more - few) / 500 < 1000  # bytes a photo, of whom each line has more than 5,000
+
+
+# Reports of earlier versions.
+
+LINE = """\
+{"path": "trip/a.jpg", "name": "trip/a", "width": 640, "height": 480, "status": "done", "error": "", "seconds": 1.25,\
+ "focus": {"share": 0.25, "score": 0.6789, "box": [10, 20, 330, 480], "centre": [123.4, 250.0], "unknown": 0.125,\
+ "flags": ["nothing_sharp", "low_confidence"]}, "settings": "weights abc"}
+"""
+CARD = """\
+<article id="{key}" data-place="0" data-score="0.6789" data-share="0.25">
+<div class="pictures">
+<a href="trip/a.mask.png"><img class="photo" src="data:image/jpeg;base64,{photo}" alt="photo" loading="lazy"></a>
+<a href="trip/a.mask.png"><img class="overlay" src="data:image/jpeg;base64,{overlay}" alt="overlay" loading="lazy"></a>
+</div>
+"""
+
+
+def earlier_report(folder: Path, photo: str = base64.b64encode(PHOTO).decode()) -> None:
+    (folder / "report.jsonl").write_text(LINE)
+    overlay = base64.b64encode(OVERLAY).decode()
+    (folder / "report.html").write_text(CARD.format(key=photo_key(DONE.path), photo=photo, overlay=overlay))
+
+
+def test_pictures_that_a_page_of_an_earlier_version_holds_are_kept(tmp_path):
+    earlier_report(tmp_path)
+    assert read(tmp_path) == {DONE.path: dataclasses.replace(DONE, photo=None, files={})}
+    write(tmp_path, read(tmp_path).values())
+    for _ in range(2):  # the second time there is none in the page
+        assert pictures(tmp_path, sheet(tmp_path)) == [PHOTO, OVERLAY]
+        show(tmp_path)
+
+
+def test_a_page_s_picture_does_not_replace_a_newer_one_nor_does_a_damaged_one_count(tmp_path):
+    earlier_report(tmp_path, photo="/9j/A")
+    newer = tmp_path / thumbnail_name(photo_key(DONE.path), "overlay")
+    newer.parent.mkdir(parents=True)
+    newer.write_bytes(jpeg(1))
+    show(tmp_path)
+    assert pictures(tmp_path, sheet(tmp_path)) == [jpeg(1)]
 
 
 def test_a_folder_that_cannot_be_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"file/report\.csv: cannot be written"):
+    with pytest.raises(UserError, match=r"file/report\.jsonl: cannot be written"):
         write(tmp_path / "file", [DONE])

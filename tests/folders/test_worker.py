@@ -179,7 +179,8 @@ def test_at_a_stop_what_has_not_reached_the_network_is_left(tmp_path, monkeypatc
     records = [work(job(number)) for number in (1, 2, 3)]
     assert [record and record.name for record in records] == ["1", None, None]
     assert loaded == ["1", "2"]
-    assert [path.name for path in tmp_path.iterdir()] == ["1.mask.png"]
+    assert [path.name for path in tmp_path.glob("*.png")] == ["1.mask.png"]
+    assert len(list(tmp_path.rglob("*.jpg"))) == 2  # of 1, small
 
 
 def test_what_readers_remark_is_said_with_the_photo_s_name(tmp_path, monkeypatch):
