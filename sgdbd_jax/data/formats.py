@@ -58,10 +58,11 @@ _READERS: dict[bytes, Callable[[BinaryIO], ImageFile]] = {
 }
 
 
-# What text can begin like, too, must look more like an image where no suffix says so: a bitmap's reserved bytes and its
-# header's size, a portable map's width and height (or a comment before them).
+# What text can begin like must look more like an image where no suffix says so: TIFF and its kin have a zero soon,
+# a bitmap has reserved bytes and the size of a header, a portable map its width and height, or a comment before them.
 _SURELY = re.compile(
-    rb"(?!BM|P[1-6]\s|(II|MM)[*+]{2})|BM.{4}\0{4}.{4}[\x0c-\x7c]\0{3}|P[1-6]\s+(#|\d+\s+(#|\d+\s))", flags=re.DOTALL
+    rb"(?!BM|P[1-6]\s|II|MM)|(II|MM).{0,5}\0|BM.{4}\0{4}.{4}[\x0c-\x7c]\0{3}|P[1-6]\s+(#|\d+\s+(#|\d+\s))",
+    flags=re.DOTALL,
 )
 # Copies that other programs keep, downloads that are not finished, and cameras' thumbnails of videos.
 _LEFTOVER = re.compile(r"~$|_original$|\.(bak|crdownload|part|thm)$", flags=re.IGNORECASE)

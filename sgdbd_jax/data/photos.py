@@ -15,7 +15,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from sgdbd_jax.data.colours import Note, to_eight_bits, to_grey, to_rgb
 from sgdbd_jax.data.formats import count_frames, open_image
-from sgdbd_jax.data.labels import note_colours, own_values, refuse_lost_values, to_white
+from sgdbd_jax.data.labels import grey_of_mask, own_values, to_white
 from sgdbd_jax.data.orientation import upright
 from sgdbd_jax.errors import UserError, shown
 
@@ -84,8 +84,7 @@ def load_mask(
         UserError: as `load_photo`; and, with `labels`, 16-bit colours that 8 bits would turn to black.
     """
     with _open_file(Path(path)) as file:
-        mask = _decode_labels(file, shown(path), note) if labels else _decode(file, shown(path), MAX_PIXELS, to_grey)
-    return mask if white == "focused" else 255 - mask
+        return _decode_mask(file, path, white, labels, note)
 
 
 def decode_photo(data: bytes, *, name: object) -> np.ndarray:
@@ -95,8 +94,7 @@ def decode_photo(data: bytes, *, name: object) -> np.ndarray:
 
 def decode_mask(data: bytes, *, name: object, white: White) -> np.ndarray:
     """Decodes the bytes of a mask file that is not of labels; `name` stands in the error. See `load_mask`."""
-    mask = _decode(io.BytesIO(data), shown(name), MAX_PIXELS, to_grey)
-    return mask if white == "focused" else 255 - mask
+    return _decode_mask(io.BytesIO(data), name, white, False, _ignore)
 
 
 def _open_file(path: Path) -> BinaryIO:
@@ -116,25 +114,20 @@ def _decode_photo(file: BinaryIO, name: object, max_pixels: int, note: Note | No
     return photo
 
 
-def _decode_labels(file: BinaryIO, name: str, note: Note) -> np.ndarray:
-    def grey(image: Image.Image) -> Image.Image:
-        note_colours(image, note)
-        return to_grey(image)
-
-    mask = _decode(file, name, MAX_PIXELS, grey, levels=lambda image: to_eight_bits(own_values(image, note)))
-    if not mask.any():
-        refuse_lost_values(file, name)
-    return to_white(mask, note)
+def _decode_mask(file: BinaryIO, name: object, white: White, labels: bool, note: Note) -> np.ndarray:
+    if labels:
+        mask = _decode(file, shown(name), MAX_PIXELS, lambda image: grey_of_mask(image, note))
+        mask = to_white(own_values(mask, file, shown(name), note), note)
+    else:
+        mask = _decode(file, shown(name), MAX_PIXELS, to_grey)
+    return mask if white == "focused" else 255 - mask
 
 
-def _decode(
-    file: BinaryIO,
-    name: str,
-    max_pixels: int,
-    convert: Callable[[Image.Image], Image.Image],
-    *,
-    levels: Callable[[Image.Image], Image.Image] = to_eight_bits,
-) -> np.ndarray:
+def _ignore(text: str) -> None:
+    """Hears a note that nobody asked for."""
+
+
+def _decode(file: BinaryIO, name: str, max_pixels: int, convert: Callable[[Image.Image], Image.Image]) -> np.ndarray:
     """Decodes, brings to 8 bits, sets upright and converts, whatever Pillow's decoders throw."""
     try:
         image: Image.Image = open_image(file, name)
@@ -144,7 +137,7 @@ def _decode(
             width, height = (image.tag_v2[tag] for tag in (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength))
             image.im = Image.new(image.mode, (width, height), None).im
         image.load()
-        image = upright(levels(image))  # rebound, so that no more than two versions are held at a time
+        image = upright(to_eight_bits(image))  # rebound, so that no more than two versions are held at a time
         image = convert(image)
         return _to_array(image)
     except UserError:

@@ -130,6 +130,7 @@ NO_PHOTOS = {
     "bmw": b"BMW 3, photographed in the rain; bright sun later that day, at noon.",
     "size": b"P3 is the wide one, P6 the small one",
     "mark": b"MM** two stars for the red millimetre, II** for the blue",
+    "game": b"MMORPG and IIRO are no camera's",
     "zip": b"PK\3\4\x14\0\0\0",
     "empty": b"",
 }
