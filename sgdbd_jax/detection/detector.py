@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from sgdbd_jax.compiling import jit
 from sgdbd_jax.config import GeneratorConfig
 from sgdbd_jax.data.photos import load_photo, photo_from_image
 from sgdbd_jax.data.resizing import resize_mask, resize_photo
@@ -260,14 +261,14 @@ def _sized(
     return array if array.shape[:2] == size else resize(array, size)
 
 
-@jax.jit
+@jit
 def _prepare(variables: dict[str, Any]) -> dict[str, Any]:
     """What the network computes with: norms folded away and, on a CPU, filters transformed."""
     folded = fold_norms(variables)
     return with_taps(folded) if jax.default_backend() == "cpu" else folded
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jit, static_argnums=0)
 def _detect(config: GeneratorConfig, variables: Mapping[str, Any], photos: jax.Array) -> jax.Array:
     """Masks of padded photos, compiled once a config and shape, whichever detector asks."""
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from sgdbd_jax.compiling import jit
 from sgdbd_jax.data.batches import make_batch
 from sgdbd_jax.fields import to_dict
 from sgdbd_jax.models.layers import to_unit
@@ -88,7 +89,7 @@ def _held_out_accuracy(run: Run, variables: Any) -> float:
         places=range(HELD_OUT_PASTES),
     )
 
-    @jax.jit
+    @jit
     def predict(variables: Any, photo: jax.Array) -> jax.Array:
         _, logits = run.networks.classifier.apply(variables, to_unit(photo), train=False)
         return jnp.argmax(jnp.asarray(logits), -1)

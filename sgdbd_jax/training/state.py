@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from sgdbd_jax.compiling import jit
 from sgdbd_jax.config import Config, OptimiserConfig
 from sgdbd_jax.models.discriminator import Discriminator
 from sgdbd_jax.models.networks import Networks
@@ -115,7 +116,7 @@ def init_net(
 
 
 # Compiled with little care: what runs once, in milliseconds, took longer to compile than a game's step.
-@functools.partial(jax.jit, static_argnums=(0, 2), compiler_options={"xla_backend_optimization_level": 0})
+@functools.partial(jit, static_argnums=(0, 2), options={"xla_backend_optimization_level": 0})
 def _first_variables(network: nn.Module, key: jax.Array, size: int) -> Tree:
     return network.init(key, jnp.zeros((1, size, size, 3)), train=False)
 
