@@ -13,9 +13,9 @@ from .cases import Case, Family, table, try_all
 
 def families() -> list[Family]:
     """All of them, the quickest first."""
-    from . import decoding
+    from . import decoding, faults, kills
 
-    return [*decoding.FAMILIES]
+    return [*decoding.FAMILIES, *kills.FAMILIES, *faults.FAMILIES]
 
 
 def main(argv: list[str] | None = None) -> int:

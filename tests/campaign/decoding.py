@@ -46,7 +46,7 @@ TEXT = zlib.compress(bytes(300_000_000), 1)  # 1.3 MB
 BOMBS: dict[str, Callable[[], bytes]] = {
     "png of 400 megapixels": lambda: _zeros(20_000, 20_000, 1, 0),
     "png of 100 megapixels": lambda: _zeros(10_000, 10_000, 1, 0),
-    "png of 1 row of 200 megapixels": lambda: _zeros(200_000_000, 1, 1, 0),
+    "png of 1 row of 80 megapixels": lambda: _zeros(80_000_000, 1, 1, 0),
     "png with a text of 300 MB": lambda: _zeros(8, 8, 8, 2, (b"zTXt", b"Comment\0\0" + TEXT)),
     "png with an international text of 300 MB": lambda: _zeros(8, 8, 8, 2, (b"iTXt", b"a\0\1\0\0\0" + TEXT)),
     "png with a profile of 300 MB": lambda: _zeros(8, 8, 8, 2, (b"iCCP", b"a\0\0" + TEXT)),
