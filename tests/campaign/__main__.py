@@ -13,9 +13,9 @@ from .cases import Case, Family, table, try_all
 
 def families() -> list[Family]:
     """All of them, the quickest first."""
-    from . import decoding, faults, kills
+    from . import decoding, faults, hostile, kills, photos
 
-    return [*decoding.FAMILIES, *kills.FAMILIES, *faults.FAMILIES]
+    return [*decoding.FAMILIES, *hostile.FAMILIES, *kills.FAMILIES, *faults.FAMILIES, *photos.FAMILIES]
 
 
 def main(argv: list[str] | None = None) -> int:

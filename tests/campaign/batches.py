@@ -24,8 +24,8 @@ from sgdbd_jax.errors import UserError
 from . import ROOT, TESTS
 from .cases import Case, Ended, Lost, one_line, place
 
-# Makes a case of a seed: what it is, in words, and the trial, which tells what came of it. A `UserError` of the trial is
-# a survival too, any other exception a crash.
+# Makes a case of a seed: what it is, in words, and the trial, which tells what came of it. A `UserError` of the trial
+# is a survival too, any other exception a crash.
 Task = Callable[[int, Path], tuple[str, Callable[[], str]]]
 
 SECONDS = 10.0  # that a case may take
@@ -88,7 +88,7 @@ def _batch(task: str, seeds: Sequence[int], folder: Path, seconds: float, memory
                 return
             if "outcome" in word:
                 outcome, detail, took = word["outcome"], word["detail"], word["seconds"]
-                if took > seconds:
+                if took > seconds and outcome == "survived":
                     outcome, detail = "hung", f"took {took:.1f} s; {detail}"
                 yield Case("", word["seed"], what, outcome, detail, round(took, 3))
                 seed, begun = None, time.monotonic()

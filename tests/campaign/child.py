@@ -1,6 +1,6 @@
 """A command of the program in a process of its own, with faults that only its inside can have.
 
-    python -m campaign.child FAULT[:WORD] ... -- MODULE ARGUMENT ...
+python -m campaign.child FAULT[:WORD] ... -- MODULE ARGUMENT ...
 """
 
 import contextlib
@@ -54,7 +54,13 @@ def handles(most: str) -> None:
 
 def removing(folder: str) -> None:
     """A folder is removed when the fifth photo is read, or the third checkpoint written."""
-    _at(lambda: shutil.rmtree(folder))
+
+    def remove() -> None:
+        gone = f"{folder}-removed"  # at once, whoever writes there meanwhile
+        os.rename(folder, gone)
+        shutil.rmtree(gone)
+
+    _at(remove)
 
 
 def locking(folder: str) -> None:

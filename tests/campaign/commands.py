@@ -22,7 +22,7 @@ from sgdbd_jax.training.log import read_log
 from . import ROOT, TESTS
 from .cases import Crashed, Hung, Lost
 
-SECONDS = 300.0  # that a command may take: it takes ten on two cores, and more while others work there
+SECONDS = 900.0  # that a command may take: it takes ten on two cores, and more while others work there
 FLUSH = 0.5  # seconds between two reports of a folder run
 SAME = {"path", "name", "status", "error", "width", "height", "focus", "score", "share", "unknown", "flags", "settings"}
 FIELDS: dict[str, object] = {  # of a training: every stage, folders of photos, a checkpoint every other step
@@ -217,7 +217,7 @@ def folder_results(out: Path, photos: Path | None = None) -> dict[str, str]:
 def _rows(suffix: str, text: str) -> str:
     """A report's rows, in the order of their photos, without what no two runs share."""
     table = csv.DictReader(io.StringIO(text, newline=""))
-    rows = list(table) if suffix == ".csv" else [json.loads(line) for line in text.splitlines()]
+    rows = list(table) if suffix == ".csv" else [json.loads(line) for line in text.split("\n") if line]
     kept = [{name: value for name, value in row.items() if name in SAME} for row in rows]
     return json.dumps(sorted(kept, key=lambda row: row["path"]))
 

@@ -128,9 +128,7 @@ def folder_runs(seeds: Sequence[int], folder: Path) -> Iterator[Case]:
 
     def round_(rng: np.random.Generator, place: Path, moment: float) -> str:
         _drop_programs(folder, rng)
-        moment = _killed(
-            lambda: start(place), moment, rng, lambda: shutil.rmtree(place / "out", ignore_errors=True)
-        )
+        moment = _killed(lambda: start(place), moment, rng, lambda: shutil.rmtree(place / "out", ignore_errors=True))
         killed, out = time.time(), place / "out"
         known, before = reported(out), _masks(out)
         if missing := sorted(known - before.keys()):
@@ -151,7 +149,7 @@ def folder_runs(seeds: Sequence[int], folder: Path) -> Iterator[Case]:
 def reported(out: Path) -> set[str]:
     """Names of the photos that a report calls done; a last line cut short is none."""
     path, names = out / "report.jsonl", set()
-    for line in path.read_text("utf-8", errors="replace").splitlines() if path.exists() else ():
+    for line in path.read_text("utf-8", errors="replace").split("\n") if path.exists() else ():
         try:
             row = json.loads(line)
         except ValueError:
