@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import (
+    ALL_FINITE,
     ALL_POSITIVE,
     AT_LEAST_1,
     NOT_NEGATIVE,
@@ -30,7 +31,7 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's
 class InputNorm(Section):
     """What a network does first with RGB in [0, 1]: `(x - mean) / std`, a channel at a time."""
 
-    mean: tuple[float, float, float] = option(RGB_TO_UNIT[0], "subtracted from RGB in [0, 1]")
+    mean: tuple[float, float, float] = option(RGB_TO_UNIT[0], "subtracted from RGB in [0, 1]", ALL_FINITE)
     std: tuple[float, float, float] = option(RGB_TO_UNIT[1], "what is left is divided by this", ALL_POSITIVE)
 
 

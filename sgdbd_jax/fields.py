@@ -36,6 +36,7 @@ def _is_range(value: tuple[Any, ...]) -> bool:
 AT_LEAST_1 = Bound("must be at least 1", lambda value: value >= 1)
 NOT_NEGATIVE = Bound("must not be negative", lambda value: value >= 0)
 POSITIVE = Bound("must be finite and positive", lambda value: 0 < value < math.inf)
+ALL_FINITE = Bound("must be finite", lambda value: all(math.isfinite(each) for each in value))
 ALL_POSITIVE = Bound("must be finite and positive", lambda value: all(0 < each < math.inf for each in value))
 WEIGHT = Bound("must be finite and not negative", lambda value: 0 <= value < math.inf)
 SHARE = Bound("must be at least 0 and below 1", lambda value: 0 <= value < 1)

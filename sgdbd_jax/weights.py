@@ -65,7 +65,7 @@ def load_weights(path: str | os.PathLike, *, kind: str | None = None) -> tuple[d
         The nested dict of numpy arrays, and the metadata.
 
     Raises:
-        UserError: no such file, not a safetensors file, truncated, or of another kind.
+        UserError: no such file, not a safetensors file, truncated, or of another kind; names that make no tree.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -78,6 +78,8 @@ def load_weights(path: str | os.PathLike, *, kind: str | None = None) -> tuple[d
             flat = {name: file.get_tensor(name) for name in sorted(file.keys())}
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path}: not a readable safetensors file, perhaps truncated ({error})") from error
+    except AttributeError as error:  # safetensors asks NumPy for a type that it has not
+        raise UserError(f"{path}: holds numbers of a type that cannot be read ({error}); save it as float32") from error
     if header.pop("format", None) != FORMAT:
         raise UserError(
             f"{path}: a safetensors file of another program; port it with `python -m experiments.port_vgg16`"
@@ -89,6 +91,9 @@ def load_weights(path: str | os.PathLike, *, kind: str | None = None) -> tuple[d
         raise UserError(f"{path}: its metadata cannot be read ({error}); take or make another file") from error
     if kind is not None and metadata.get("kind") != kind:
         raise UserError(f"{path}: holds weights of kind {metadata.get('kind')!r}, {kind!r} was asked for")
+    folders = {name[:at] for name in flat for at, letter in enumerate(name) if letter == "/"}
+    if both := sorted(folders & flat.keys()):
+        raise UserError(f"{path}: {both[0]} is both a tensor and what others lie in; take or make another file")
     return traverse_util.unflatten_dict(flat, sep="/"), metadata
 
 
@@ -118,7 +123,7 @@ def merge(expected: Mapping[str, Any], loaded: Mapping[str, Any], *, where: str)
         The loaded values as float32, in the tree of `expected`.
 
     Raises:
-        UserError: names missing, names too many, or shapes that differ; all of them are listed.
+        UserError: names missing, names too many, shapes that differ, or numbers that are no floats; all are listed.
     """
     want = traverse_util.flatten_dict(expected, sep="/")
     have = traverse_util.flatten_dict(loaded, sep="/")
@@ -128,9 +133,17 @@ def merge(expected: Mapping[str, Any], loaded: Mapping[str, Any], *, where: str)
         for name in sorted(want.keys() & have.keys())
         if tuple(have[name].shape) != tuple(want[name].shape)
     ]
+    types = [
+        f"{name} {have[name].dtype}" for name in sorted(want.keys() & have.keys()) if have[name].dtype.kind in "biuc"
+    ]
     problems = [
         f"{what}: {', '.join(names[:6])}{f' and {len(names) - 6} more' if len(names) > 6 else ''}"
-        for what, names in (("missing", missing), ("not expected", extra), ("of another shape", shapes))
+        for what, names in (
+            ("missing", missing),
+            ("not expected", extra),
+            ("of another shape", shapes),
+            ("not of floats", types),
+        )
         if names
     ]
     if problems:

@@ -27,6 +27,7 @@ from sgdbd_jax.presets import DEMO, PAPER, PRESETS, RELEASE
         ({"keep": 0}, "keeping.keep: 0 must be at least 1"),
         ({"steps": -1}, "game.steps: -1 must not be negative"),
         ({"seed": -1}, "seed: -1 must be from 0 to 2**32 - 1"),
+        ({"generator.input.mean": (0.5, float("nan"), 0.5)}, "generator.input.mean: (0.5, nan, 0.5) must be finite"),
         ({"generator.width": 0.0}, "generator.width: 0.0 must be finite and positive"),
         (
             {"disc_optimiser.learning_rate": -1e-4},

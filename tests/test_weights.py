@@ -1,6 +1,7 @@
 """Weight files: what goes in comes out, a whole file or none, and strict merging."""
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -79,6 +80,27 @@ def test_a_truncated_file_is_refused(path, length):
         load_weights(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("params/head", "params/head is both a tensor and what others lie in"), ("params", "params is both a tensor")],
+)
+def test_a_tensor_in_the_place_of_a_branch_is_refused(tmp_path, name, words):
+    file = tmp_path / "g.safetensors"
+    tensors = {each: np.ones(2, np.float32) for each in (name, "params/head/bias")}
+    save_file(tensors, file, {"format": "sgdbd_jax/1"})
+    with pytest.raises(UserError, match=rf"g\.safetensors: {words}"):
+        load_weights(file)
+
+
+def test_numbers_of_a_type_that_numpy_has_not_are_refused(tmp_path):
+    entry = {"dtype": "F8_E5M2", "shape": [2], "data_offsets": [0, 2]}
+    header = json.dumps({"__metadata__": {"format": "sgdbd_jax/1"}, "a": entry}).encode()
+    path = tmp_path / "g.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(2))
+    with pytest.raises(UserError, match=r"g\.safetensors: holds numbers of a type that cannot be read .*float8_e5m2"):
+        load_weights(path)
+
+
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     for path in (tmp_path / "none.safetensors", tmp_path):
         with pytest.raises(UserError, match=f"{path}: no such weight file"):
@@ -138,6 +160,12 @@ def test_merging_lists_what_is_missing_what_is_extra_and_what_has_another_shape(
         "g.safetensors: weights of another architecture (missing: params/a; not expected: params/d;"
         " of another shape: params/b (1, 3) instead of (3, 1))"
     )
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.bool_, np.complex64])
+def test_merging_takes_no_numbers_that_are_no_floats(dtype):
+    with pytest.raises(UserError, match=rf"f: .*\(not of floats: params/a {np.dtype(dtype)}\)"):
+        merge({"params": {"a": np.zeros(2)}}, {"params": {"a": np.ones(2, dtype)}}, where="f")
 
 
 def test_merging_names_six_of_many_and_counts_the_rest():

@@ -113,11 +113,12 @@ class Detector:
             config = from_dict(GeneratorConfig, metadata["config"])
             asked = metadata.get("prediction", {})
             refinement = Refinement(**asked["refinement"]) if refine and "refinement" in asked else None
+            validated_at = asked.get("work_size", 320)
             expected = jax.eval_shape(lambda p: Generator(config).init(jax.random.key(0), p, train=False), photo)
         variables = merge(expected, loaded, where=str(weights))
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)):
             raise UserError(f"{weights}: holds values that are not finite; its training diverged, take an earlier file")
-        work_size = asked.get("work_size", 320) if work_size is None else work_size
+        work_size = validated_at if work_size is None else work_size
         return cls(config, variables, work_size=work_size, refinement=refinement, full=full)
 
     @overload

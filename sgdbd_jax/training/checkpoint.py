@@ -27,6 +27,7 @@ from sgdbd_jax.training.parallel import wait_for_all
 
 CHECKSUMS = "checksums.json"  # in a checkpoint's folder
 ARRAYS = "default/"  # Orbax's folder for them in a checkpoint's
+HANDLES = 64  # files that Orbax may have open at once; where there are fewer, its threads print tracebacks
 REMOVED = "removed"  # old checkpoints are moved there first: one half removed must not look like a damaged one
 
 
@@ -41,13 +42,14 @@ class Checkpoints:
             keep: how many of the newest stay, besides the best on validation.
 
         Raises:
-            UserError: the folder cannot be made, or what it holds besides arrays is damaged.
+            UserError: the folder cannot be made, what it holds besides arrays is damaged, or too many files are open.
         """
         import orbax.checkpoint as ocp
         from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
 
         self.folder = folder.absolute()
         self._args = ocp.args
+        self._need_handles()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if jax.process_index() == 0:
@@ -96,8 +98,9 @@ class Checkpoints:
             metrics: validation scores of this very state (`f_measure`), which make it a candidate for the best.
 
         Raises:
-            UserError: it cannot be written (full disk).
+            UserError: it cannot be written (full disk, too many open files).
         """
+        self._need_handles()
         host = jax.tree.map(np.asarray, state)  # host arrays: every process holds the same ones, and one writes
         needed, disk = sum(leaf.nbytes for leaf in jax.tree.leaves(host)), shutil.disk_usage(self.folder)
         if disk.total and needed > disk.free:  # found before Orbax's threads find it, each with a traceback
@@ -125,8 +128,9 @@ class Checkpoints:
             The state, in arrays on the default device.
 
         Raises:
-            UserError: it is damaged, or of another structure.
+            UserError: it is damaged, or of another structure; or too many files are open.
         """
+        self._need_handles()
         self._check(step)
         empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
         try:
@@ -139,6 +143,20 @@ class Checkpoints:
     def close(self) -> None:
         """Releases Orbax's threads."""
         self._manager.close()
+
+    def _need_handles(self) -> None:
+        opened = []
+        try:
+            for _ in range(HANDLES):
+                opened.append(os.open(os.devnull, os.O_RDONLY))
+        except OSError as error:
+            raise UserError(
+                f"{self.folder}: checkpoints need {HANDLES} open files at once ({_reason(error)}); raise the limit"
+                " (ulimit -n) and run the same command again: it continues from the last checkpoint"
+            ) from error
+        finally:
+            for handle in opened:
+                os.close(handle)
 
     def _empty_bin(self) -> None:
         shutil.rmtree(self.folder / REMOVED, ignore_errors=True)

@@ -312,6 +312,9 @@ def test_a_diverged_generator_is_refused(tmp_path):
         ({"kind": "generator", "config": [1]}, "metadata cannot be used"),
         ({"kind": "generator", "config": {"width": "wide"}}, "metadata cannot be used"),
         ({"kind": "generator", "config": {"blocks": 3}}, "metadata cannot be used"),
+        ({"kind": "generator", "config": {"input": {"mean": [float("nan")] * 3}}}, "metadata cannot be used"),
+        ({"kind": "generator", "config": {}, "prediction": "yes"}, "metadata cannot be used"),
+        ({"kind": "generator", "config": {}, "prediction": [16]}, "metadata cannot be used"),
         ({"kind": "generator", "config": {"depth": 3}}, "depth: no such config field"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import resource
 import shutil
 
@@ -268,3 +269,29 @@ def test_a_write_that_the_system_refuses_costs_none_of_the_others(tmp_path):
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert_goes_on_after(tmp_path, error)
+
+
+def test_where_too_few_files_can_be_opened_nothing_begins_and_nothing_is_lost(tmp_path):
+    """Orbax's threads would print tracebacks, and what cannot be opened would be called damaged."""
+    saved(tmp_path, {1: 0.5})
+
+    def all_refuse(*calls):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        taken = {int(name) for name in os.listdir("/proc/self/fd")}
+        eighth = [number for number in range(len(taken) + 8) if number not in taken][7]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (eighth + 1, hard))
+        try:
+            for call in calls:
+                with pytest.raises(UserError, match=r"open files at once \(Too many open files\); raise the limit"):
+                    call()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    with opened(tmp_path) as checkpoints:
+        all_refuse(
+            lambda: checkpoints.save(2, make_state(2)),
+            lambda: checkpoints.restore(1, make_state(9)),
+            lambda: Checkpoints(tmp_path, keep=2),
+        )
+        assert_same_bits(checkpoints.restore(1, make_state(9)), make_state(1))
+    assert kept(tmp_path) == [1]
