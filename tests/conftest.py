@@ -30,6 +30,7 @@ SLOW = (
     "test_notebook.py",
     "test_targets.py",
     "test_benchmark.py",
+    "test_campaign.py",
 )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+CACHE = "campaign_cache"  # a folder
 OUTCOMES = ("survived", "lost", "crashed", "hung", "skipped")
 
 
@@ -104,7 +105,7 @@ def try_all(
         out: folder for these, and for the families' work.
         progress: called after each case.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    (out / CACHE).mkdir(parents=True, exist_ok=True)  # what the families' commands compile
     cases = []
     with (out / "cases.jsonl").open("w") as lines:
         for family, seeds in families:

@@ -20,7 +20,7 @@ from PIL import Image
 from sgdbd_jax.training.log import read_log
 
 from . import ROOT, TESTS
-from .cases import Crashed, Hung, Lost
+from .cases import CACHE, Crashed, Hung, Lost
 
 SECONDS = 900.0  # that a command may take: it takes ten on two cores, and more while others work there
 FLUSH = 0.5  # seconds between two reports of a folder run
@@ -41,7 +41,7 @@ class Command:
     """A command that runs.
 
     Args:
-        folder: for what it prints, and for `cache`, its compiled programs; made.
+        folder: for what it prints; made.
         faults: of `child`.
         argv: the command's module and arguments.
         environment: more variables.
@@ -126,10 +126,10 @@ class Command:
 
 
 def cache(folder: Path) -> Path:
-    """Where the compiled programs of all commands below a family's folder are kept."""
-    family = next((each for each in [folder, *folder.parents] if (each / "cache").is_dir()), folder)
-    (family / "cache").mkdir(exist_ok=True)
-    return family / "cache"
+    """Where compiled programs are kept: of the whole campaign, or else of all commands below this folder; made."""
+    above = next((each for each in [folder, *folder.parents] if (each / CACHE).is_dir()), folder)
+    (above / CACHE).mkdir(parents=True, exist_ok=True)
+    return above / CACHE
 
 
 # Photos, weights, truths.

@@ -30,7 +30,7 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
-        (folder / "cache").mkdir(parents=True)
+        commands.cache(folder)
         self.folder, self._locks = folder, {name: threading.Lock() for name in ("predict", "train", "evaluate")}
         self.photos = commands.make_photos(folder / "photos", PHOTOS)
         self.masks = commands.make_masks(folder / "masks", PHOTOS)
@@ -213,8 +213,10 @@ def read_only_cache(kind: type[Work], bench: Bench, place: str) -> str:
 def out_removed(kind: type[Work], bench: Bench, place: str) -> str:
     """The folder of the results is removed in mid-run: the run says so, or has everything at its end."""
     work = kind(bench, place)
-    command = work.start(f"removing:{work.out}")
-    code, said = command.end()
+    code, said = work.start(f"removing:{work.out}").end()
+    gone = [name for name in reported(work.out) if not (work.out / f"{name}.mask.png").exists()]
+    if gone:
+        raise Lost(f"reported as done, and gone: {sorted(gone)[:3]}; {said[-200:]}")
     if code == 0:
         commands.assert_same(work.results(), bench.undisturbed(kind.name))
     elif not any(line.startswith("error: ") and str(work.out) in line for line in said.splitlines()):

@@ -103,7 +103,7 @@ def _hostile_photo(path: Path, level: int) -> None:
 def pages(seeds: Sequence[int], folder: Path) -> Iterator[Case]:
     """One folder of photos of hostile names, and what the report makes of each; a seed is a place among the names."""
     shutil.rmtree(folder, ignore_errors=True)
-    (folder / "cache").mkdir(parents=True)
+    commands.cache(folder)
     photos, out = folder / "photos", folder / "out"
     photos.mkdir()
     plain = folder / "plain"

@@ -17,6 +17,7 @@ from .commands import FIELDS, FLUSH, Command
 
 PHOTOS = 150  # of a folder run, which then takes as long as the start before it
 AT_A_TIME = 2  # rounds: much of each keeps one core busy
+STARTING = 1 / 3  # of a run's time
 SLACK = 3.0  # seconds that a report may be late: a machine has more to do
 
 
@@ -24,7 +25,7 @@ def _rounds(
     seeds: Sequence[int],
     folder: Path,
     undisturbed: Callable[[], float],
-    round_: Callable[[np.random.Generator, Path, float], str],
+    round_: Callable[[np.random.Generator, Path, float, float], str],
 ) -> Iterator[Case]:
     """A round a seed, some at a time, each in a folder of its own that goes when all is well.
 
@@ -35,7 +36,7 @@ def _rounds(
         round_: kills and goes on, and tells what came of it.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    (folder / "cache").mkdir(parents=True)
+    commands.cache(folder)
     seconds: list[float] = []
     first = attempt(seeds[0], "the undisturbed run", lambda: str(seconds.append(undisturbed())))
     if first.outcome != "survived":
@@ -44,8 +45,8 @@ def _rounds(
 
     def one(seed: int) -> Case:
         rng = np.random.default_rng(seed)
-        share, place = rng.uniform(0, 0.97), folder / str(seed)
-        case = attempt(seed, f"killed at {share:.0%}", lambda: round_(rng, place, share * seconds[0]))
+        share, place = rng.uniform(), folder / str(seed)
+        case = attempt(seed, f"killed at {share:.0%}", lambda: round_(rng, place, share, seconds[0]))
         if case.outcome == "survived":
             shutil.rmtree(place, ignore_errors=True)
         return case
@@ -54,17 +55,42 @@ def _rounds(
         yield from pool.map(one, seeds)
 
 
-def _killed(start: Callable[[], Command], moment: float, rng: np.random.Generator, fresh: Callable[[], None]) -> float:
-    """Kills a command at a moment of its run, or an earlier one if it is done by then; gives the moment."""
-    while not start().kill(moment):
-        moment *= rng.uniform(0.5, 0.9)
+def _kill(
+    start: Callable[[], Command],
+    rng: np.random.Generator,
+    share: float,
+    seconds: float,
+    progress: Callable[[], float],
+    fresh: Callable[[], None],
+) -> str:
+    """Kills a command somewhere on its way, and tells where: a machine with more to do is slower than it was.
+
+    Args:
+        start: starts it.
+        rng: source of the last moments before the kill.
+        share: of the way; the first third is told by the clock, for then there is nothing else to tell it by.
+        seconds: that an undisturbed run takes.
+        progress: how much of the work is done, in [0, 1].
+        fresh: makes the place as it was, should the command have ended before.
+    """
+    while True:
+        command = start()
+        if share < STARTING:
+            killed = command.kill(share * seconds)
+        else:
+            wanted = (share - STARTING) / (1 - STARTING)
+            while command.process.poll() is None and progress() < wanted:
+                time.sleep(0.003)
+            killed = command.kill(time.monotonic() - command.started + rng.uniform(0, 0.2))
+        if killed:
+            return f"killed after {time.monotonic() - command.started:.1f} s, at {progress():.0%} of its work"
+        share *= rng.uniform(0.7, 0.95)
         fresh()
-    return moment
 
 
 def _drop_programs(folder: Path, rng: np.random.Generator) -> None:
     """Takes some compiled programs away, so that the kill may hit one that is being written."""
-    kept = sorted(path for path in (folder / "cache").rglob("*") if path.is_file())
+    kept = sorted(path for path in commands.cache(folder).rglob("*") if path.is_file())
     for path in kept:
         if rng.random() < 0.05:
             path.unlink(missing_ok=True)
@@ -86,15 +112,23 @@ def trainings(seeds: Sequence[int], folder: Path) -> Iterator[Case]:
         command.succeed()
         return time.monotonic() - command.started
 
-    def round_(rng: np.random.Generator, place: Path, moment: float) -> str:
+    def round_(rng: np.random.Generator, place: Path, share: float, seconds: float) -> str:
         _drop_programs(folder, rng)
-        moment = _killed(lambda: start(place), moment, rng, lambda: shutil.rmtree(place / "run"))
+        steps = len(read_log(reference / "run"))
+        told = _kill(
+            lambda: start(place),
+            rng,
+            share,
+            seconds,
+            lambda: len(read_log(place / "run")) / (steps + 1),  # the last step is not the end
+            lambda: shutil.rmtree(place / "run", ignore_errors=True),
+        )
         lost = _unsaved(place / "run")
         if lost > every:
             raise Lost(f"{lost} steps are to be done again, a checkpoint is promised every {every}")
         start(place).succeed()
         commands.assert_same(commands.training_results(place / "run"), commands.training_results(reference / "run"))
-        return f"killed after {moment:.1f} s, {lost} steps done again"
+        return f"{told}; {lost} steps done again"
 
     yield from _rounds(seeds, folder, undisturbed, round_)
 
@@ -126,10 +160,18 @@ def folder_runs(seeds: Sequence[int], folder: Path) -> Iterator[Case]:
         command.succeed()
         return time.monotonic() - command.started
 
-    def round_(rng: np.random.Generator, place: Path, moment: float) -> str:
+    def round_(rng: np.random.Generator, place: Path, share: float, seconds: float) -> str:
         _drop_programs(folder, rng)
-        moment = _killed(lambda: start(place), moment, rng, lambda: shutil.rmtree(place / "out", ignore_errors=True))
-        killed, out = time.time(), place / "out"
+        out = place / "out"
+        told = _kill(
+            lambda: start(place),
+            rng,
+            share,
+            seconds,
+            lambda: len(_masks(out)) / (PHOTOS + 1),
+            lambda: shutil.rmtree(out, ignore_errors=True),
+        )
+        killed = time.time()
         known, before = reported(out), _masks(out)
         if missing := sorted(known - before.keys()):
             raise Lost(f"reported as done, and not there: {missing[:3]}")
@@ -141,7 +183,7 @@ def folder_runs(seeds: Sequence[int], folder: Path) -> Iterator[Case]:
         if again := sorted(name for name in known if after.get(name) != before[name]):
             raise Lost(f"done twice: {again[:3]} and {max(0, len(again) - 3)} more")
         commands.assert_same(commands.folder_results(out), commands.folder_results(reference / "out"))
-        return f"killed after {moment:.1f} s, {len(known)} photos reported, {len(before) - len(known)} done again"
+        return f"{told}; {len(known)} photos reported, {len(before) - len(known)} done again"
 
     yield from _rounds(seeds, folder, undisturbed, round_)
 
@@ -162,10 +204,8 @@ def reported(out: Path) -> set[str]:
 def _masks(out: Path) -> dict[str, tuple[int, float]]:
     """What tells a mask's file from one written later, and when it was written, by name."""
     ending = ".mask.png"
-    return {
-        path.relative_to(out).as_posix().removesuffix(ending): (path.stat().st_ino, path.stat().st_mtime)
-        for path in out.rglob(f"*{ending}")
-    }
+    found = ((path.relative_to(out).as_posix(), path.stat()) for path in out.rglob(f"*{ending}"))
+    return {name.removesuffix(ending): (stat.st_ino, stat.st_mtime) for name, stat in found}
 
 
 FAMILIES = [
