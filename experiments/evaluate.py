@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sgdbd_jax.backend import start_jax
 from sgdbd_jax.cli import command, compiled
 from sgdbd_jax.errors import UserError
 
@@ -29,6 +30,8 @@ def main(argv: list[str] | None = None) -> int:
     """Parses `argv`, scores, writes the files and prints the table."""
     options = _parser().parse_args(argv)
     compiled.keep()
+    if options.predictions is None:
+        start_jax()
 
     from tqdm import tqdm
 

@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sgdbd_jax.backend import start_jax
 from sgdbd_jax.cli import command, compiled
 from sgdbd_jax.cli.stopping import stopping
 from sgdbd_jax.errors import UserError, shown
@@ -29,6 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     """Parses `argv`, writes the results and the report, and returns the exit code."""
     options = _parser().parse_args(argv)
     compiled.keep()
+    start_jax()
 
     from tqdm import tqdm
 

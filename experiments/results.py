@@ -18,6 +18,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sgdbd_jax.backend import start_jax
 from sgdbd_jax.cli import allocator, command, compiled
 from sgdbd_jax.cli.training import run_training
 from sgdbd_jax.errors import UserError
@@ -83,6 +84,7 @@ def main(argv: list[str] | None = None) -> int:
     if unknown:
         raise UserError(f"train: {', '.join(unknown)}: no such trial; there are {', '.join(TRIALS)}")
     compiled.keep()
+    start_jax()
     trials = _trials(options)
 
     from tqdm import tqdm

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sgdbd_jax.backend import start_jax
 from sgdbd_jax.cli import allocator, command, compiled
 from sgdbd_jax.cli.options import add_fields, read_fields
 from sgdbd_jax.cli.training import run_training
@@ -33,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         compiled.keep()
     else:  # of several processes that compile together none may have a program that the others have not
         _join(options)
+    start_jax()
     return run_training(config, options.workdir)
 
 

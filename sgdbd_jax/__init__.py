@@ -5,6 +5,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from sgdbd_jax import backend as backend  # sees forks from here on
+
 if TYPE_CHECKING:
     from sgdbd_jax.detection.detector import Detector
 

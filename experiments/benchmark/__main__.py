@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sgdbd_jax.backend import start_jax
 from sgdbd_jax.cli import allocator, command, compiled
 from sgdbd_jax.config import Config
 from sgdbd_jax.errors import UserError
@@ -39,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError("--against torch: PyTorch is not installed; `pip install -e '.[benchmark]'` brings it")
     compiled.keep()
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch needs some of a GPU's memory too
+    start_jax()
 
     from tqdm import tqdm
 

@@ -6,17 +6,18 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias, overload
+from typing import IO, Any, TypeAlias, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from sgdbd_jax.backend import start_jax
 from sgdbd_jax.compiling import jit
 from sgdbd_jax.config import GeneratorConfig
-from sgdbd_jax.data.photos import load_photo, photo_from_image
 from sgdbd_jax.data.resizing import resize_mask, resize_photo
+from sgdbd_jax.detection.pixels import as_pixels, check_photo
 from sgdbd_jax.detection.refine import Refinement
 from sgdbd_jax.detection.shipped import shipped
 from sgdbd_jax.detection.tiling import by_tiles, carry
@@ -27,7 +28,7 @@ from sgdbd_jax.models.generator import MULTIPLE, Generator
 from sgdbd_jax.models.layers import to_unit
 from sgdbd_jax.weights import load_weights, merge, reading_metadata
 
-BUCKET = 128  # photos of sizes of their own are padded to multiples of it, so that few sizes are compiled
+BUCKET = 128  # photos of sizes of their own are padded to multiples of it, if that is safe: few sizes are compiled
 LARGEST = 4096  # pixels a side of a working size; 4096 takes tens of gigabytes, unless by tiles
 DECIDING = "max:1024"  # working size up to which masks that are made by tiles are refined, which is not done by tiles
 
@@ -40,12 +41,17 @@ class Seen:
     mask: np.ndarray  # [h, w] float32 in [0, 1], 1 = in focus
 
 
-Photo: TypeAlias = str | os.PathLike[str] | Image.Image | np.ndarray
+Photo: TypeAlias = (
+    str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | np.ndarray | jax.Array
+)
 Photos: TypeAlias = list[Any] | tuple[Photo, ...]  # Any: a list of paths is no list of photos to a type checker
 
 
 class Detector:
     """A trained generator, compiled, that takes photos of any size; several threads may share one.
+
+    It can be pickled, for processes that are spawned. In one that is forked after JAX was used, JAX would hang, and
+    detectors refuse to work.
 
     >>> photo = np.full((48, 96, 3), 128, np.uint8)  # plain grey,
     >>> photo[:, :48] = np.random.default_rng(0).integers(0, 256, (48, 48, 1))  # and in the left half sharp noise
@@ -56,7 +62,9 @@ class Detector:
     (48, 96) float32 left 1, right 0
 
     It compiles anew for every working size: with "native" and "max:N", for every size up to a multiple of 128 pixels,
-    so that "max:1024" has 64 at the most. With `full` no size is larger than a tile, and there are 25.
+    so that "max:1024" has 64 at the most. With `full` no size is larger than a tile, and there are 25. A generator with
+    `align_corners`, as the release's, places what it sees by the size of the whole: its photos are padded to multiples
+    of 16 alone, so that there are more sizes to compile, and never cut into tiles.
 
     Args:
         config: the generator's.
@@ -68,6 +76,9 @@ class Detector:
         full: whether the mask of a photo larger than the working size follows the photo's own edges, instead of being
             enlarged. What is in focus is decided at the working size all the same. The network then works by
             overlapping tiles, so that it takes no more memory for larger photos, or with a larger working size.
+
+    Raises:
+        UserError: a working size without meaning; JAX cannot start, as `backend.start_jax` says.
     """
 
     def __init__(
@@ -79,12 +90,19 @@ class Detector:
         refinement: Refinement | None = None,
         full: bool = False,
     ) -> None:
+        start_jax()
         self._working = _working_size(work_size)
-        self._multiple = BUCKET if work_size == "native" or str(work_size).startswith("max:") else MULTIPLE
+        own_size = work_size == "native" or str(work_size).startswith("max:")
+        self._multiple = BUCKET if own_size and not config.align_corners else MULTIPLE
         self._refinement = refinement
         self._full = full
         self._config = dataclasses.replace(config, trunk_norm=False, decoder_norm=False)
-        self._variables = _prepare(dict(variables))
+        self._folded = _fold(dict(variables))
+        self._prepared: dict[str, Any] | None = _prepare(self._folded)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process makes the same detector of, when it first needs it; arrays are NumPy's."""
+        return {**vars(self), "_folded": jax.device_get(self._folded), "_prepared": None}
 
     @classmethod
     def load(
@@ -104,8 +122,10 @@ class Detector:
             full: as above.
 
         Raises:
-            UserError: no such file, not a generator's, truncated, of another architecture, or not finite.
+            UserError: no such file, not a generator's, truncated, of another architecture, or not finite; JAX cannot
+                start.
         """
+        start_jax()
         weights = shipped() if weights is None else weights
         loaded, metadata = load_weights(weights, kind="generator")
         photo = jax.ShapeDtypeStruct((1, MULTIPLE, MULTIPLE, 3), jnp.float32)
@@ -131,24 +151,29 @@ class Detector:
         """The mask of a photo, or those of several.
 
         Args:
-            photos: a photo: the path of an image file; a PIL image, of any mode; or `[H, W, 3]` uint8 RGB, any H and W.
-                Or a list or tuple of such, or `[B, H, W, 3]` uint8 RGB. Files and PIL images are taken as
-                `data.photos.load_photo` says: upright, as they are displayed.
+            photos: a photo: the path of an image file, its bytes, or the file, opened in binary mode; a PIL image, of
+                any mode; or `[H, W, 3]` uint8 RGB, any H and W, NumPy's, JAX's, or what `np.asarray` makes such an
+                array of. Or a list or tuple of such, or `[B, H, W, 3]` uint8 RGB. Files and PIL images are taken as
+                `data.photos.load_photo` says: upright, as they are displayed; open ones from their beginning where
+                they can be rewound, and they stay open.
             size: (height, width) of the masks; each photo's own where not given.
 
         Returns:
             `[H, W]` float32 in [0, 1], 1 = in focus. Of a list or tuple, a list of such; of a batch, `[B, H, W]`.
 
         Raises:
-            UserError: a file that is no photo.
+            UserError: a file that is no photo; JAX cannot start, or this process was forked after it had.
             ValueError: an array that is not an RGB photo of uint8, or an image whose values have no known range.
+            TypeError: none of these things.
         """
+        start_jax()
         if isinstance(photos, list | tuple):
-            return [self._mask(_pixels(photo), size) for photo in photos]
-        if not isinstance(photos, np.ndarray) or photos.ndim != 4:
-            return self._mask(_pixels(photos), size)
-        masks = np.empty((len(photos), *(size or photos.shape[1:3])), np.float32)
-        for mask, photo in zip(masks, photos):
+            return [self._mask(as_pixels(photo), size) for photo in photos]
+        pixels = as_pixels(photos)
+        if pixels.ndim != 4:
+            return self._mask(pixels, size)
+        masks = np.empty((len(pixels), *(size or pixels.shape[1:3])), np.float32)
+        for mask, photo in zip(masks, pixels):
             mask[:] = self._mask(photo, size)
         return masks
 
@@ -164,10 +189,10 @@ class Detector:
         Raises:
             ValueError: not such an array.
         """
-        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or photo.size == 0:
-            raise ValueError(f"a photo must be uint8 [H, W, 3], here {photo.dtype} {photo.shape}")
+        check_photo(photo)
         shown = _sized(photo, self._working(*photo.shape[:2]), resize_photo)
-        mask = by_tiles(self._padded, shown) if self._full else self._padded(shown)
+        tiles = self._full and not self._config.align_corners
+        mask = by_tiles(self._padded, shown) if tiles else self._padded(shown)
         if self._full and self._refinement is not None:
             most = _working_size(DECIDING)(*mask.shape)
             mask, shown = _sized(mask, most, resize_mask), _sized(shown, most, resize_photo)
@@ -201,7 +226,9 @@ class Detector:
 
         Raises:
             ValueError: not such a batch.
+            UserError: this process was forked after JAX had been started.
         """
+        start_jax()
         if (
             photos.dtype != np.uint8
             or photos.ndim != 4
@@ -211,7 +238,9 @@ class Detector:
             raise ValueError(
                 f"photos must be uint8 [B, H, W, 3], sides multiples of {MULTIPLE}, here {photos.dtype} {photos.shape}"
             )
-        return _detect(self._config, self._variables, photos)
+        if self._prepared is None:  # just unpickled; two threads would make the same
+            self._prepared = _prepare(self._folded)
+        return _detect(self._config, self._prepared, photos)
 
     def _mask(self, photo: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
         """`[H, W, 3]` uint8 to `[H, W]`, or `size`."""
@@ -228,7 +257,7 @@ class Detector:
 def _working_size(work_size: int | str) -> Callable[[int, int], tuple[int, int]]:
     """From a photo's height and width to those at which the network sees it."""
     if work_size == "native":
-        return lambda height, width: (height, width)
+        return _own
     largest = str(work_size).removeprefix("max:")  # a square's side may come as a string too
     if not largest.isdecimal() or not 1 <= int(largest) <= LARGEST:
         raise UserError(
@@ -236,23 +265,20 @@ def _working_size(work_size: int | str) -> Callable[[int, int], tuple[int, int]]
             " 'native'"
         )
     side = int(largest)
-    if largest == str(work_size):
-        return lambda height, width: (side, side)
-
-    def within(height: int, width: int) -> tuple[int, int]:
-        scale = min(1.0, side / max(height, width))
-        return max(1, round(scale * height)), max(1, round(scale * width))
-
-    return within
+    return functools.partial(_square if largest == str(work_size) else _within, side)
 
 
-def _pixels(photo: Photo) -> np.ndarray:
-    """`[H, W, 3]` uint8 of whatever is a photo."""
-    if isinstance(photo, np.ndarray):
-        return photo
-    if isinstance(photo, Image.Image):
-        return photo_from_image(photo)
-    return load_photo(photo)
+def _own(height: int, width: int) -> tuple[int, int]:
+    return height, width
+
+
+def _square(side: int, height: int, width: int) -> tuple[int, int]:
+    return side, side
+
+
+def _within(side: int, height: int, width: int) -> tuple[int, int]:
+    scale = min(1.0, side / max(height, width))
+    return max(1, round(scale * height)), max(1, round(scale * width))
 
 
 def _sized(
@@ -263,9 +289,14 @@ def _sized(
 
 
 @jit
-def _prepare(variables: dict[str, Any]) -> dict[str, Any]:
-    """What the network computes with: norms folded away and, on a CPU, filters transformed."""
-    folded = fold_norms(variables)
+def _fold(variables: dict[str, Any]) -> dict[str, Any]:
+    """The variables in float32, norms folded away; they serve on any device."""
+    return fold_norms(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), variables))
+
+
+@jit
+def _prepare(folded: dict[str, Any]) -> dict[str, Any]:
+    """What the network computes with on this one: on a CPU, filters are transformed."""
     return with_taps(folded) if jax.default_backend() == "cpu" else folded
 
 

@@ -14,6 +14,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sgdbd_jax.backend import start_jax
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.evaluation.weight_scores import MEASURES, REFINEMENTS, SIZES, WeightScores, score_weights
 from sgdbd_jax.files import file_sha256, write_atomically
@@ -97,6 +98,7 @@ def conditions(photos: PhotoSet) -> str:
     import sgdbd_jax.evaluation.protocols
     import sgdbd_jax.evaluation.scoring
 
+    start_jax()
     versions = [module.__version__ for module in (cv2, flax, jax, jaxlib, np, PIL, scipy)]
     hardware = [machine(), *sorted(device.device_kind for device in jax.devices())]
     settings = [os.environ.get(name) for name in ("XLA_FLAGS", "JAX_DEFAULT_MATMUL_PRECISION")]

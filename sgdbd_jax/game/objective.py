@@ -97,7 +97,7 @@ def objective(
         g_terms["coverage_term"] = game.coverage_weight * coverage_loss(mask, minimum=game.coverage_minimum)
     if game.binarisation_weight:
         g_terms["binarisation"] = game.binarisation_weight * binarisation_loss(mask)
-    value = sum([*g_terms.values(), *d_terms.values()], jnp.zeros(()))  # Eq. 6
+    value = sum([*g_terms.values(), *d_terms.values()], jnp.zeros((), jnp.float32))  # Eq. 6
     return value, Outcome(g_terms, d_terms, new, mask, accuracy)
 
 
@@ -128,4 +128,4 @@ def disc_objective(
         on_real, new[name] = apply(networks.discriminator, params[name], after, photos[f"{side}_real"])
         terms[f"d_loss_{side}"] = game.disc_weight * discriminator_loss(on_real, on_fake)
         accuracy[name] = ((on_real > 0).mean() + (on_fake < 0).mean()) / 2
-    return sum(terms.values(), jnp.zeros(())), (terms, new, accuracy)
+    return sum(terms.values(), jnp.zeros((), jnp.float32)), (terms, new, accuracy)

@@ -29,8 +29,12 @@ def to_unit(photo: jax.Array) -> jax.Array:
 
 
 def normalise(photo: jax.Array, norm: InputNorm) -> jax.Array:
-    """RGB in [0, 1] to what the network was made for: `(x - mean) / std`, `[B, H, W, 3]`."""
-    return (photo - jnp.asarray(norm.mean)) / jnp.asarray(norm.std)
+    """RGB in [0, 1] to what the network was made for: `(x - mean) / std`, `[B, H, W, 3]` float32.
+
+    All networks begin here, so that they compute in float32 also where JAX's default is float64 (`jax_enable_x64`).
+    """
+    mean, std = (jnp.asarray(values, jnp.float32) for values in (norm.mean, norm.std))
+    return (photo.astype(jnp.float32) - mean) / std
 
 
 def batch_norm(x: jax.Array, *, name: str, train: bool, axis_name: str | None) -> jax.Array:
@@ -51,8 +55,8 @@ class Conv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """`[B, H, W, C]` to `[B, H / stride, W / stride, features]`; by `taps` where `with_taps` has made some."""
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
         if self.has_variable("taps", "taps"):
             return winograd(x, self.get_variable("taps", "taps")) + bias
         return convolve(x, kernel, self.stride) + bias

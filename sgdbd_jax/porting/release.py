@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
+from sgdbd_jax.backend import start_jax
 from sgdbd_jax.models.discriminator import Discriminator
 from sgdbd_jax.models.generator import Generator
 from sgdbd_jax.models.vgg16 import LAYERS
@@ -92,6 +93,7 @@ def convert_discriminator(state: Mapping[str, np.ndarray], *, where: str = "stat
 def _convert(
     state: Mapping[str, np.ndarray], network: nn.Module, names: Mapping[str, str], dead: str, where: str
 ) -> dict[str, Any]:
+    start_jax()
     photo = jax.ShapeDtypeStruct((1, 16, 16, 3), np.float32)
     expected = jax.eval_shape(lambda key, x: network.init(key, x, train=False), jax.random.key(0), photo)
     ours = formats.rename(state, names, skipped=dead, where=where)

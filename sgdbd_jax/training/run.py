@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from sgdbd_jax.backend import start_jax
 from sgdbd_jax.config import Config
 from sgdbd_jax.data.batches import ExampleMakers
 from sgdbd_jax.data.training_sets import Photos
@@ -56,7 +57,7 @@ class Run:
     vgg16: Any = None
     reporter: Reporter = field(default_factory=Reporter)
     should_stop: Callable[[], bool] = lambda: False
-    devices: Sequence[jax.Device] = field(default_factory=jax.local_devices)
+    devices: Sequence[jax.Device] = field(default_factory=start_jax)
 
     def __post_init__(self) -> None:
         self.axis = axis_name(self.devices)

@@ -118,7 +118,7 @@ def init_net(
 # Compiled with little care: what runs once, in milliseconds, took longer to compile than a game's step.
 @functools.partial(jit, static_argnums=(0, 2), options={"xla_backend_optimization_level": 0})
 def _first_variables(network: nn.Module, key: jax.Array, size: int) -> Tree:
-    return network.init(key, jnp.zeros((1, size, size, 3)), train=False)
+    return network.init(key, jnp.zeros((1, size, size, 3), jnp.float32), train=False)
 
 
 def init_game(config: Config, networks: Networks, vgg16: Tree | None = None, start: Tree | None = None) -> TrainState:

@@ -49,7 +49,11 @@ def make_game_step(config: Config, networks: Networks, axis: str | None = None) 
         params, stats = state.variables(*optimisers)
         frozen = fold_norms(frozen) if config.classifier.norm and frozen else frozen
         grads, outcome = differentiate(params, stats, frozen, jax.tree.map(to_unit, batch))
-        metrics = {"g_loss": sum(outcome.g_terms.values(), jnp.zeros(())), **outcome.g_terms, **outcome.d_terms}
+        metrics = {
+            "g_loss": sum(outcome.g_terms.values(), jnp.zeros((), jnp.float32)),
+            **outcome.g_terms,
+            **outcome.d_terms,
+        }
         metrics |= {**accuracies(outcome.accuracy), **describe_mask(outcome.mask)}
         grads, stats, metrics = pmean((grads, outcome.stats, metrics), axis)
 

@@ -1,6 +1,10 @@
 """From weights and photos to masks: what counts as a photo, sizes, padding, tiles, threads, BatchNorm, refusals."""
 
-from concurrent.futures import ThreadPoolExecutor
+import copy
+import io
+import multiprocessing
+import pickle
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import jax
 import jax.monitoring
@@ -79,6 +83,41 @@ def test_native_reflects_to_a_multiple_of_128_and_cuts_back(native):
     np.testing.assert_allclose(native(photo), mask_by_hand(photo[rows][:, columns])[:113, :126], atol=1e-5)
 
 
+ALIGNED = GeneratorConfig(width=0.02, trunk_norm=True, decoder_norm=True, merge="concat", align_corners=True)
+
+
+@pytest.fixture(scope="module")
+def aligned_by_hand():
+    """A generator with aligned corners, as the release's: its variables, and its masks of photos as they are."""
+    variables = random_variables(ALIGNED)
+
+    @jax.jit
+    def network(photo):
+        return jax.nn.sigmoid(Generator(ALIGNED).apply(variables, to_unit(photo), train=False))
+
+    return variables, lambda photo: np.asarray(network(photo[None]))[0, :, :, 0]
+
+
+@pytest.mark.parametrize("work_size", ["native", "max:96"])
+def test_aligned_corners_are_those_of_the_photo_not_of_its_padding(work_size, aligned_by_hand):
+    variables, by_hand = aligned_by_hand
+    detector, photo = Detector(ALIGNED, variables, work_size=work_size), photo_of(64, 96)
+    mask = detector(photo)
+    np.testing.assert_allclose(mask, by_hand(photo), atol=1e-5)
+    padded = np.pad(photo, ((0, 64), (0, 32), (0, 0)), mode="reflect")
+    assert np.abs(mask - by_hand(padded)[:64, :96]).max() > 0.1  # so that agreement says something
+    small = photo[:50, :70]  # sides between two multiples of 16, which the release refuses
+    padded = np.pad(small, ((0, 14), (0, 10), (0, 0)), mode="reflect")
+    np.testing.assert_allclose(detector(small), by_hand(padded)[:50, :70], atol=1e-5)
+
+
+def test_in_full_a_generator_with_aligned_corners_sees_the_photo_whole(aligned_by_hand):
+    variables, by_hand = aligned_by_hand
+    photo = photo_of(16, 704)  # more than a tile
+    mask = Detector(ALIGNED, variables, work_size="native", full=True)(photo)
+    np.testing.assert_allclose(mask, by_hand(photo), atol=1e-5)
+
+
 def test_a_photo_larger_than_the_most_is_made_smaller_and_keeps_its_shape():
     photo = photo_of(160, 320)
     shown = np.asarray(Image.fromarray(photo).resize((256, 128), Image.Resampling.BILINEAR))
@@ -155,6 +194,44 @@ def test_a_photo_is_a_path_an_image_or_an_array(squashing, tmp_path):
     assert expected.std() > 0.01
     for same in path, str(path), Image.open(path), Image.fromarray(photo):
         np.testing.assert_array_equal(squashing(same), expected)
+
+
+def test_a_photo_is_bytes_an_open_file_or_an_array_of_another_library_too(squashing, tmp_path):
+    photo, path = photo_of(40, 24), tmp_path / "a.png"
+    Image.fromarray(photo).save(path)
+    data, expected = path.read_bytes(), squashing(photo)
+    with path.open("rb") as file:
+        kinds = [data, bytearray(data), memoryview(data), file, io.BytesIO(data), jnp.asarray(photo)]
+        for same in kinds:
+            np.testing.assert_array_equal(squashing(same), expected)
+        np.testing.assert_array_equal(squashing([path, *kinds]), [expected] * 7)
+    batch = jnp.stack([photo, photo])
+    np.testing.assert_array_equal(squashing(batch), [expected, expected])
+    np.testing.assert_array_equal(squashing(batch, size=(8, 9)), squashing([photo] * 2, size=(8, 9)))
+    assert squashing(batch[:0]).shape == (0, 40, 24)
+
+
+def test_a_detector_can_be_copied_and_pickled():
+    """One with norms to fold, filters to transform, and a refinement."""
+    config, photo = GeneratorConfig(width=0.25, trunk_norm=True, skip_norm=True), photo_of(32, 48)
+    detector = Detector(config, random_variables(config), work_size="max:32", refinement=Refinement(side=16))
+    expected, seen = detector(photo), detector.see(photo).mask
+    assert seen.std() > 0.01
+    stored = pickle.dumps(detector)
+    again = pickle.dumps(pickle.loads(stored))  # of one that was never called
+    for same in pickle.loads(stored), pickle.loads(again), copy.deepcopy(detector), copy.copy(detector):
+        np.testing.assert_array_equal(same.see(photo).mask, seen)
+        np.testing.assert_array_equal(same(photo), expected)
+
+
+def test_processes_that_are_spawned_make_the_same_masks():
+    photo = photo_of(20, 30)
+    detectors = [
+        Detector(CONFIG, VARIABLES, work_size=size, full=size == "native") for size in ("native", "max:25", 32)
+    ]
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        for detector, mask in zip(detectors, [pool.submit(detector, photo) for detector in detectors]):
+            np.testing.assert_array_equal(mask.result(), detector(photo))
 
 
 def test_a_list_gives_a_list_and_a_batch_a_batch(squashing):
