@@ -77,7 +77,7 @@ def networks(axis_name: str | None = None) -> Networks:
 
 
 def classifier_variables() -> dict[str, Any]:
-    photo = jnp.zeros((1, SIZE, SIZE, 3))
+    photo = jnp.zeros((1, SIZE, SIZE, 3), jnp.float32)
     return jax.jit(lambda key: networks().classifier.init(key, photo, train=False))(jax.random.key(9))
 
 

@@ -29,12 +29,9 @@ def to_unit(photo: jax.Array) -> jax.Array:
 
 
 def normalise(photo: jax.Array, norm: InputNorm) -> jax.Array:
-    """RGB in [0, 1] to what the network was made for: `(x - mean) / std`, `[B, H, W, 3]` float32.
-
-    All networks begin here, so that they compute in float32 also where JAX's default is float64 (`jax_enable_x64`).
-    """
+    """RGB in [0, 1] to what the network was made for: `(x - mean) / std`, `[B, H, W, 3]`."""
     mean, std = (jnp.asarray(values, jnp.float32) for values in (norm.mean, norm.std))
-    return (photo.astype(jnp.float32) - mean) / std
+    return (photo - mean) / std
 
 
 def batch_norm(x: jax.Array, *, name: str, train: bool, axis_name: str | None) -> jax.Array:
@@ -57,6 +54,7 @@ class Conv(nn.Module):
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
+        x = x.astype(jnp.float32)  # whatever `jax_enable_x64` made of it
         if self.has_variable("taps", "taps"):
             return winograd(x, self.get_variable("taps", "taps")) + bias
         return convolve(x, kernel, self.stride) + bias

@@ -125,11 +125,8 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("a.png", png())
     (tmp_path / "a.zip").write_bytes((tmp_path / "a.zip").read_bytes().replace(png()[20:40], bytes(20)))
-    with (
-        zipfile.ZipFile(tmp_path / "a.zip") as archive,
-        archive.open("a.png") as damaged,
-        pytest.raises(UserError, match=r"a\.png: cannot be read \(Bad CRC"),
-    ):
+    refused = pytest.raises(UserError, match=r"a\.png: cannot be read \(Bad CRC")
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive, archive.open("a.png") as damaged, refused:
         as_pixels(damaged)
 
 

@@ -70,7 +70,9 @@ def test_the_weight_gradient_is_nearly_as_close_to_float64_as_xla_is(outputs, ti
     for i in range(3):
         for j in range(3):
             exact[i, j] = np.einsum("bhwc,bhwk->ck", padded[:, i : i + 64, j : j + 64], np.asarray(grad, np.float64))
-    (xla,) = jax.linear_transpose(lambda kernel: convolution.by_taps(x, kernel), jnp.zeros((3, 3, 16, 8)))(grad)
+    (xla,) = jax.linear_transpose(lambda kernel: convolution.by_taps(x, kernel), jnp.zeros((3, 3, 16, 8), jnp.float32))(
+        grad
+    )
     own = convolution.weight_gradient(x, grad, 3, 1, outputs)
     assert np.abs(own - exact).max() <= times * np.abs(xla - exact).max()
 
