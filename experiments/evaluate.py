@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
         _warn(f"{options.masks}: {check.polarity}; is --masks_white {white} right?")
     if predictions and (notes := predictions.notes()):
         _warn(f"{options.predictions}: {notes}")
-    if check.inversion:
+    if check.inversion and not check.polarity:  # else the ground truths are to blame
         _warn(f"{options.predictions}: {check.inversion}; they are read as white = in focus")
 
     usable = tqdm(check.usable, "scoring", unit="photo", delay=1)

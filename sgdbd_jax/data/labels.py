@@ -9,7 +9,6 @@ from PIL import ExifTags, Image, ImageChops
 from sgdbd_jax.data.colours import to_grey
 from sgdbd_jax.data.opened import Note
 from sgdbd_jax.data.orientation import upright
-from sgdbd_jax.errors import UserError
 
 # What may be noted of masks, between their number and their names.
 ZEROS_AND_ONES = "masks of 0 and 1 alone, read as 0 and 255"
@@ -45,20 +44,16 @@ def grey_of_mask(image: Image.Image, note: Note) -> Image.Image:
     return to_grey(image)
 
 
-def own_values(mask: np.ndarray, file: BinaryIO, name: str, note: Note) -> np.ndarray:
+def own_values(mask: np.ndarray, file: BinaryIO, note: Note) -> np.ndarray:
     """The numbers in the file of a mask that came out black, or nearly, if they are of 8 bits in samples of more.
 
     Args:
         mask: `[H, W]` uint8, as it was read.
         file: seekable; of a mask that could be read.
-        name: of the mask, for the error.
         note: called with `SHALLOW` if more is in it than 0 and 1, which `to_white` will note.
 
     Returns:
-        `[H, W]` uint8: those numbers if it is grey and none is above 255; else the mask.
-
-    Raises:
-        UserError: colours of 16 bits, of which the upper 8 alone were read, and are 0.
+        `[H, W]` uint8: those numbers, of colours the largest, if none is above 255; else the mask.
     """
     if mask.max() > 2:  # 1 of 127, the white of 8 bits with a sign
         return mask
@@ -81,7 +76,9 @@ def own_values(mask: np.ndarray, file: BinaryIO, name: str, note: Note) -> np.nd
         file.seek(0)
         colours = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
         if colours is not None and colours.dtype == np.uint16 and (brightest := colours[..., :3].max()):
-            raise UserError(f"{name}: its brightest value is {brightest} of 65535; save it as 8-bit grey, 255 = white")
+            if brightest > 1:
+                note(SHALLOW)
+            return colours[..., :3].max(axis=-1).astype(np.uint8)
     return mask
 
 

@@ -93,7 +93,7 @@ def load_mask(
         `[H, W]` uint8, 255 = in focus; other grey values stay grey.
 
     Raises:
-        UserError: as `load_photo`; and, with `labels`, 16-bit colours that 8 bits would turn to black.
+        UserError: as `load_photo`.
     """
     with _open_file(Path(path)) as file:
         return _decode_mask(file, path, white, labels, note)
@@ -136,7 +136,7 @@ def _decode_mask(file: BinaryIO, name: object, white: White, labels: bool, note:
     hearer = Hearer(_ignore, damaged, None)
     if labels:
         mask = _decode(file, shown(name), MAX_PIXELS, hearer, lambda image: grey_of_mask(image, note))
-        mask = to_white(own_values(mask, file, shown(name), note), note)
+        mask = to_white(own_values(mask, file, note), note)
     else:
         mask = _decode(file, shown(name), MAX_PIXELS, hearer, to_grey)
     return mask if white == "focused" else 255 - mask

@@ -8,7 +8,7 @@ import numpy as np
 
 from sgdbd_jax.data.labels import SHALLOW, ZEROS_AND_ONES
 from sgdbd_jax.data.listing import Warn, list_masks
-from sgdbd_jax.data.pairs import Notes, describe, load_pair, pair_files
+from sgdbd_jax.data.pairs import DARKEST_WHITE, Notes, describe, load_pair, pair_files
 from sgdbd_jax.data.photos import White, load_mask
 from sgdbd_jax.data.polarity import focus_is_sharper, inversion_fault, is_brighter_in_focus, polarity_fault
 from sgdbd_jax.data.resizing import resize_photo
@@ -44,7 +44,7 @@ class Predictions:
         pairs, problems = pair_files(photos, list_masks(folder, photos=photos[0].parent if photos else None, warn=warn))
         self.missing, self.unknown = problems["photos without a mask"], problems["masks without a photo"]
         self._files, self._protocol = dict(pairs), protocol
-        self._notes, self._grey = Notes(), False
+        self._notes, self._grey, self._brightest = Notes(), False, 0
 
     def __contains__(self, photo: Path) -> bool:
         return photo in self._files
@@ -58,6 +58,7 @@ class Predictions:
             self._notes.of(path)(what)
         if not {ZEROS_AND_ONES, SHALLOW} & set(said) and ((mask > 0) & (mask < 255)).any():
             self._grey = True
+        self._brightest = max(self._brightest, int(mask.max()))
         return mask
 
     def __call__(self, photo: Path, pixels: np.ndarray) -> np.ndarray:
@@ -77,6 +78,8 @@ class Predictions:
 
     def notes(self) -> str:
         """What is odd about the masks that have been looked at; empty if nothing is."""
+        if self._brightest < DARKEST_WHITE:
+            return f"no pixel of any mask is above {self._brightest} of 255, so all are scored as nearly black"
         if not self._grey:
             return self._notes.text()
         dark = self._notes[ZEROS_AND_ONES] + self._notes[SHALLOW]

@@ -8,7 +8,6 @@ from PIL import Image
 
 from sgdbd_jax.data.labels import COLOURED, SHALLOW, ZEROS_AND_ONES
 from sgdbd_jax.data.photos import load_mask
-from sgdbd_jax.errors import UserError
 
 LABELS = np.array([[0, 1, 0], [1, 1, 0]], np.uint8)
 
@@ -101,12 +100,13 @@ def test_the_masks_of_a_program_may_be_nearly_black(tmp_path, dtype):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-@pytest.mark.parametrize("brightest", [1, 255])
-def test_16_bit_colours_that_would_be_black_are_refused(tmp_path, suffix, brightest):
+@pytest.mark.parametrize(("brightest", "white", "words"), [(1, 255, ZEROS_AND_ONES), (200, 200, SHALLOW)])
+def test_so_are_16_bit_colours_whose_upper_bits_are_0(tmp_path, suffix, brightest, white, words):
     levels = (LABELS[..., None] * np.full(3, brightest)).astype(np.uint16)
     path = save(tmp_path / f"m{suffix}", levels)
-    with pytest.raises(UserError, match=rf"m\{suffix}: its brightest value is {brightest} of 65535; save it as 8-bit"):
-        load_mask(path, white="focused")
+    mask, said = read(path)
+    np.testing.assert_array_equal(mask, LABELS * white)
+    assert said == [words]
     black, said = read(save(path, np.zeros_like(levels)))
     assert not black.any() and said == []
     assert load_mask(save(path, levels * np.uint16(65535 // brightest)), white="focused").max() == 255

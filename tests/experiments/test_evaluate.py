@@ -180,6 +180,23 @@ def test_inverted_predictions_are_warned_about(benchmark, capsys):
     )
 
 
+def test_inverted_truths_are_not_blamed_on_predictions(benchmark, capsys):
+    for name in "ab":
+        save(benchmark / "masks" / f"{name}.png", TRUTH)
+    main(arguments(benchmark))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is --masks_white blurred right?" in line
+
+
+@pytest.mark.parametrize("brightest", [0, 2, 15])
+def test_predictions_that_are_nearly_black_all_of_them_are_warned_about(benchmark, capsys, brightest):
+    for name in "ab":
+        save(benchmark / "predictions" / f"{name}.mask.png", TRUTH // 255 * np.uint8(brightest))
+    main(arguments(benchmark))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"predictions: no pixel of any mask is above {brightest} of 255" in line
+
+
 def test_photos_given_as_masks_are_warned_about(benchmark, capsys):
     photo = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
     for folder, name in (("masks", "a.png"), ("predictions", "b.mask.png")):
