@@ -105,7 +105,7 @@ def pages(seeds: Sequence[int], folder: Path) -> Iterator[Case]:
     shutil.rmtree(folder, ignore_errors=True)
     commands.cache(folder)
     photos, out = folder / "photos", folder / "out"
-    photos.mkdir()
+    photos.mkdir(parents=True)
     plain = folder / "plain"
     plain.mkdir()
     for level, name in enumerate(NAMES, start=1):
@@ -397,7 +397,7 @@ def pickles(seed: int, folder: Path) -> tuple[str, Callable[[], str]]:
     reader, (kind, make) = READERS[seed % len(READERS)], list(PICKLES.items())[seed // len(READERS)]
     place = folder / str(seed)
     shutil.rmtree(place, ignore_errors=True)
-    place.mkdir()
+    place.mkdir(parents=True, exist_ok=True)
     ending = os.path.splitext(reader)[1] if reader.startswith("port_vgg16") else ".pth"
     bomb = Bomb(place / "exploded")
     path = place / f"bomb{ending}"
