@@ -17,6 +17,7 @@ from sgdbd_jax.data.formats import open_image
 from sgdbd_jax.data.labels import grey_of_mask, own_values, to_white
 from sgdbd_jax.data.opened import Hearer, MissingPackage, Note, Opened
 from sgdbd_jax.data.orientation import upright
+from sgdbd_jax.data.png import key_in_eight_bits
 from sgdbd_jax.errors import UserError, shown
 
 # More than any camera's or phone's sensor has (200 million); takes 2 GB at the least while it is read.
@@ -59,6 +60,10 @@ def load_photo(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS, note: N
 def photo_from_image(image: Image.Image) -> np.ndarray:
     """A Pillow image as `load_photo` would read its file; the image stays as it was.
 
+    Pillow keeps less of a PNG whose transparent colour is named than its file has. Of colours of 16 bits it keeps the
+    upper 8, and what has these of the transparent one counts as transparent. Grey of 2 or 4 bits is scaled to 8 but its
+    transparent level is not, and once it is loaded nobody knows by how much: only grey that was not, or black, shows.
+
     Args:
         image: of any mode.
 
@@ -70,11 +75,15 @@ def photo_from_image(image: Image.Image) -> np.ndarray:
     """
     if not (image.width and image.height):
         raise ValueError(f"an image must have pixels, here {image.width} x {image.height}")
+    key = key_in_eight_bits(image)
     image.load()  # Pillow turns a TIFF upright here
-    if image.format == "BMP":
+    if image.format in {"BMP", "DIB"}:
         image = without_unused_alpha(image)
     turned = to_eight_bits(upright(image), dark=_ignore)
-    return _to_array(to_rgb(image.copy() if turned is image else turned, None))  # a copy, as `to_rgb` changes `info`
+    turned = image.copy() if turned is image else turned  # as `info` is changed here and in `to_rgb`
+    if key is not None and "transparency" in turned.info:
+        turned.info["transparency"] = key
+    return _to_array(to_rgb(turned, None))
 
 
 def load_mask(
