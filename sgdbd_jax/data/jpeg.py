@@ -56,7 +56,7 @@ def read_jpeg(file: BinaryIO) -> Opened:
 def _describe(lost: np.ndarray, stream: "_Stream") -> str:
     count, rows = int(lost.sum()), len(lost)
     if not count or (stream.coarse and rows - count < LEAST * rows):
-        where = f"all {rows} rows" if stream.passes_missing else f"{count} of {rows} rows"
+        where = f"all {rows} rows" if stream.passes_missing or count == rows else f"{count} of {rows} rows"
         return f"damaged: data of its detail is missing, in {where}"
     return describe(lost) + "; in the others, data of detail is missing" * stream.passes_missing
 
@@ -198,7 +198,7 @@ def _trimmed(data: bytes, stream: _Stream) -> int:
     kept = len(data.rstrip(b"\0"))
     kept += data[kept - 1 : kept + 1] == b"\xff\0"  # which stands for a byte FF
     flat = stream.scans and not stream.progressive and _flat_bits(stream.scans[-1], stream)
-    end = kept if len(data) - kept >= 3 and not flat else len(data)
+    end = kept if len(data) - kept >= 4 and not flat else len(data)
     while end and data[end - 1] == 0xFF:
         end -= 1
     return end

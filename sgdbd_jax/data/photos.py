@@ -39,7 +39,8 @@ def load_photo(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS, note: N
     costs no photo.
 
     Where data is damaged or missing, the rows that are not there become grey, or coarse in a progressive JPEG, if some
-    tenth is there and if `note` hears of it. A JPEG or PNG that lacks nothing but the mark of its end is whole.
+    tenth is there, or all of it coarsely, and if `note` hears of it. A JPEG or PNG that lacks nothing but the mark of
+    its end is whole, and so is a PNG whose pixels come to their end, though a check sum around them is wrong.
 
     Args:
         path: an image file of any mode.
@@ -60,9 +61,9 @@ def load_photo(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS, note: N
 def photo_from_image(image: Image.Image) -> np.ndarray:
     """A Pillow image as `load_photo` would read its file; the image stays as it was.
 
-    Pillow keeps less of a PNG whose transparent colour is named than its file has. Of colours of 16 bits it keeps the
-    upper 8, and what has these of the transparent one counts as transparent. Grey of 2 or 4 bits is scaled to 8 but its
-    transparent level is not, and once it is loaded nobody knows by how much: only grey that was not, or black, shows.
+    Of a PNG that names a transparent colour, Pillow does not keep all. Of 16 bits of a colour it has the upper 8: what
+    has these of the transparent one is transparent. Grey of 2 or 4 bits is scaled to 8, and the transparent one is not;
+    it shows as transparent where it is black, or where the image's pixels have not been loaded yet.
 
     Args:
         image: of any mode.

@@ -47,7 +47,10 @@ def read_tiff(file: BinaryIO) -> Opened:
     """
     file.seek(0)
     tiff = tifffile.TiffFile(file)
-    pages = list(itertools.islice(_pages(tiff), _MOST_PAGES))
+    try:
+        pages = list(itertools.islice(_pages(tiff), _MOST_PAGES))
+    except IndexError as error:
+        raise OSError("damaged: it has no image") from error
     if _is_raw(file, [page for page, _ in pages]):
         return read_raw(file)
     first = pages[0][0]
@@ -196,11 +199,19 @@ def _by_tifffile(file: BinaryIO, page: Any) -> Opened:
             raise OSError(f"damaged: {size:,} bytes cannot hold {width} x {height} pixels")
         try:
             samples, lost = _unpack(file, page)
-        except MissingPackage:
-            deep_grey = page.samplesperpixel == 1 and page.dtype in _DEEP_GREY and page.parent.tiff.byteorder == "<"
+        except MissingPackage as missing:
+            deep_grey = (
+                page.samplesperpixel == 1
+                and page.dtype in _DEEP_GREY
+                and page.parent.tiff.byteorder == "<"
+                and page.compression != _PACKBITS  # whose predictor libtiff does not undo
+            )
             if not (deep_grey or page.dtype == np.uint16) or any(_lost(page, file)):
                 raise
-            image = open_with_pillow(lambda: TiffImageFile(_with_first(file, page))).load(hearer)
+            try:
+                image = open_with_pillow(lambda: TiffImageFile(_with_first(file, page))).load(hearer)
+            except SyntaxError:  # kinds that Pillow does not know
+                raise missing from None
             if deep_grey:
                 return _image(np.asarray(image).view(page.dtype)[..., np.newaxis], page, hearer)
             if image.mode == "I;16":
