@@ -108,14 +108,14 @@ def test_a_progressive_photo_without_its_last_passes_is_said_to_lack_detail(tmp_
 
 
 def passes(data):
-    """Where the passes of a progressive file begin; data of the first is all behind 300 bytes."""
+    """Where the passes of a progressive file begin."""
     return [found.start() for found in re.finditer(b"\xff\xda", data)]
 
 
 def test_rows_that_are_missing_and_detail_that_the_others_lack_are_said_together(tmp_path):
     data = jpeg(photo(), progressive=True)
     starts = passes(data)
-    (note,) = load(tmp_path, data[: (starts[4] + starts[5]) // 2])[1]
+    (note,) = load(tmp_path, data[: (starts[1] + starts[2]) // 2])[1]
     assert re.fullmatch(
         r"damaged: the last \d+ of 240 rows are missing; in the others, data of detail is missing", note
     )
@@ -130,11 +130,11 @@ def test_rows_that_are_all_there_coarsely_are_read(tmp_path):
     assert len(notes) == 1
     assert re.fullmatch(r"damaged: data of its detail is missing, in (2[23]\d of 240|all 240) rows", notes[0])
     assert np.abs(pixels - decode_photo(data, name="a").astype(int)).mean() < 10
-    pixels, notes = load(tmp_path, data[: starts[1] + 100])
+    pixels, notes = load(tmp_path, data[: starts[1] + 30])
     assert notes == ["damaged: data of its detail is missing, in all 240 rows"]
     assert np.abs(pixels - decode_photo(data, name="a").astype(int)).mean() < 20
     with pytest.raises(UserError, match=r"a.jpg: cannot be decoded \(damaged: data of its detail is missing"):
-        decode_photo(data[: starts[1] + 100], name="a.jpg")
+        decode_photo(data[: starts[1] + 30], name="a.jpg")
 
 
 @pytest.mark.parametrize("size", [600, 4096])
@@ -143,9 +143,7 @@ def test_a_hole_in_the_coarse_pass_or_where_a_pass_begins_is_seen(tmp_path, size
     starts = passes(data)
     length = starts[1] - starts[0]
     for kept in (starts[0] + length // 2, starts[1] + 20, starts[4] + 20, starts[-1] + 20):
-        pixels, notes = load(
-            tmp_path, TAILS["a hole"](data, kept)[: kept + 600] + bytes(size - 600) + data[kept + size :]
-        )
+        pixels, notes = load(tmp_path, data[:kept] + bytes(size) + data[kept + size :])
         assert len(notes) == 1 and notes[0].startswith("damaged: "), kept
         assert pixels.shape == (1000, 1200, 3)
 
@@ -179,8 +177,8 @@ def test_damage_between_passes_costs_what_is_behind_it(tmp_path, damage):
 def test_a_few_bytes_of_the_tail_that_are_zeroed_are_missed(tmp_path, count):
     data = jpeg(photo())
     pixels, notes = load(tmp_path, zeroed(data, len(data) - count))
-    assert 0 < lost_rows(notes) <= 16
-    np.testing.assert_array_equal(pixels[:224], decode_photo(data, name="a")[:224])
+    assert 0 < lost_rows(notes) <= 24
+    np.testing.assert_array_equal(pixels[:216], decode_photo(data, name="a")[:216])
 
 
 def test_zeros_that_are_data_before_a_zeroed_end_are_kept(tmp_path):
