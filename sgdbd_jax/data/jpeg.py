@@ -25,7 +25,9 @@ _EOI, _SOS, _DHT, _DRI, _DNL = 0xD9, 0xDA, 0xC4, 0xDD, 0xDC
 _FRAMES = {0xC0, 0xC1, 0xC2}  # Huffman-coded: sequential, extended, progressive
 _BETWEEN_SCANS = {_SOS, _DHT, _DRI, _DNL, _EOI, 0xDB, 0xFE, *range(0xE0, 0xF0)}
 _HOLE = 128  # zeros in a row that no encoder writes, but for areas of one colour
-_HOLE_IN_PASSES = 512  # ... in a progressive file, whose passes of single bits may have more of them
+_HOLE_IN_PASSES = (
+    512  # ... but for a progressive file's passes of detail, or of single bits, which may have more of them
+)
 _EDGE = 64  # bytes in which such a pass begins or ends otherwise
 _FILLER = np.random.default_rng(0).integers(0, 255, 4096, np.uint8).tobytes()  # without a byte FF
 
@@ -246,12 +248,12 @@ def _flat_bits(scan: _Scan, stream: _Stream) -> int | None:
 
 def _hole(data: bytes, scan: _Scan, stream: _Stream) -> int | None:
     """Where a run of zeros begins that is no data."""
-    run = _HOLE_IN_PASSES if stream.progressive else _HOLE
+    first, _, before, _ = scan.levels
+    run = _HOLE_IN_PASSES if stream.progressive and (first or before) else _HOLE
     hole = data.find(bytes(run), scan.start, scan.end)
     if hole < 0:
         return None
     end = re.compile(rb"\0*").match(data, hole).end()  # type: ignore[union-attr]
-    first, _, before, _ = scan.levels
     if stream.progressive and first:  # a pass of a pattern may be nothing but zeros
         return None if hole < scan.start + _EDGE and end > scan.end - _EDGE else hole
     if stream.progressive and before:

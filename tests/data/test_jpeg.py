@@ -115,7 +115,7 @@ def passes(data):
 def test_rows_that_are_missing_and_detail_that_the_others_lack_are_said_together(tmp_path):
     data = jpeg(photo(), progressive=True)
     starts = passes(data)
-    (note,) = load(tmp_path, data[: (starts[1] + starts[2]) // 2])[1]
+    (note,) = load(tmp_path, data[: starts[1] + 100])[1]
     assert re.fullmatch(
         r"damaged: the last \d+ of 240 rows are missing; in the others, data of detail is missing", note
     )
@@ -137,12 +137,13 @@ def test_rows_that_are_all_there_coarsely_are_read(tmp_path):
         decode_photo(data[: starts[1] + 30], name="a.jpg")
 
 
-@pytest.mark.parametrize("size", [600, 4096])
+@pytest.mark.parametrize("size", [200, 600, 4096])
 def test_a_hole_in_the_coarse_pass_or_where_a_pass_begins_is_seen(tmp_path, size):
     data = jpeg(photo(1000, 1200), progressive=True, quality=90)
     starts = passes(data)
     length = starts[1] - starts[0]
-    for kept in (starts[0] + length // 2, starts[1] + 20, starts[4] + 20, starts[-1] + 20):
+    behind = (starts[1] + 20, starts[4] + 20, starts[-1] + 20) if size > 512 else ()
+    for kept in (starts[0] + length // 2, *behind):
         pixels, notes = load(tmp_path, data[:kept] + bytes(size) + data[kept + size :])
         assert len(notes) == 1 and notes[0].startswith("damaged: "), kept
         assert pixels.shape == (1000, 1200, 3)
@@ -182,7 +183,7 @@ def test_a_few_bytes_of_the_tail_that_are_zeroed_are_missed(tmp_path, count):
 
 
 def test_zeros_that_are_data_before_a_zeroed_end_are_kept(tmp_path):
-    for pixels in (np.full((480, 640, 3), 128, np.uint8), np.full((240, 320, 3), 90, np.uint8)):
+    for pixels in (np.full((480, 640, 3), 128, np.uint8), np.full((240, 320, 3), 200, np.uint8)):
         for optimize in (False, True):
             data = jpeg(pixels, optimize=optimize)
             read, notes = load(tmp_path, data[:-2] + bytes(2))
