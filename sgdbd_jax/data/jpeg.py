@@ -25,9 +25,7 @@ _EOI, _SOS, _DHT, _DRI, _DNL = 0xD9, 0xDA, 0xC4, 0xDD, 0xDC
 _FRAMES = {0xC0, 0xC1, 0xC2}  # Huffman-coded: sequential, extended, progressive
 _BETWEEN_SCANS = {_SOS, _DHT, _DRI, _DNL, _EOI, 0xDB, 0xFE, *range(0xE0, 0xF0)}
 _HOLE = 128  # zeros in a row that no encoder writes, but for areas of one colour
-_HOLE_IN_PASSES = (
-    512  # ... but for a progressive file's passes of detail, or of single bits, which may have more of them
-)
+_HOLE_IN_PASSES = 512  # ... but for progressive passes of detail, or of single bits, which may have more of them
 _EDGE = 64  # bytes in which such a pass begins or ends otherwise
 _FILLER = np.random.default_rng(0).integers(0, 255, 4096, np.uint8).tobytes()  # without a byte FF
 
@@ -196,7 +194,7 @@ def _note_pass(left: dict[int, np.ndarray], scan: _Scan) -> bool:
 
 
 def _trimmed(data: bytes, stream: _Stream) -> int:
-    """Where a file without an end stops to hold anything: a few bytes of 0 may be its data, more are not."""
+    """Where a file without an end stops to hold anything: three bytes of 0 may be its end and data, more are not."""
     kept = len(data.rstrip(b"\0"))
     kept += data[kept - 1 : kept + 1] == b"\xff\0"  # which stands for a byte FF
     flat = stream.scans and not stream.progressive and _flat_bits(stream.scans[-1], stream)
