@@ -18,8 +18,11 @@ def to_eight_bits(image: Image.Image, *, dark: Note | None = None) -> Image.Imag
     """Scales deep grey to 8 bits, where Pillow's own conversion would clip it to white; other modes stay as they are.
 
     Args:
-        image: of any mode.
+        image: of any mode. Its `info` may name the grey that is transparent.
         dark: as in `samples.to_levels`.
+
+    Returns:
+        The image; in `info` of deep grey, `alpha` instead of `transparency`, as `to_rgb` takes it.
 
     Raises:
         ValueError: samples whose white is not known.
@@ -28,8 +31,11 @@ def to_eight_bits(image: Image.Image, *, dark: Note | None = None) -> Image.Imag
         return image
     tags = getattr(image, "tag_v2", {})  # of TIFF, where Pillow scales and inverts no more than 8 bits
     peak = 4095 if tags.get(ExifTags.Base.BitsPerSample) == (12,) else None
-    levels = Image.fromarray(to_levels(np.asarray(image), peak=peak, dark=dark))  # 16 bits open as I;16, or as 32-bit I
+    samples = np.asarray(image)  # 16 bits open as I;16, or as 32-bit I
+    levels = Image.fromarray(to_levels(samples, peak=peak, dark=dark))
     levels.info = {name: value for name, value in image.info.items() if name != "transparency"}
+    if (key := image.info.get("transparency")) is not None:
+        levels.info["alpha"] = Image.fromarray(np.where(samples == key, 0, 255).astype(np.uint8))
     white_is_zero = tags.get(ExifTags.Base.PhotometricInterpretation) == 0
     return ImageChops.invert(levels) if white_is_zero else levels
 

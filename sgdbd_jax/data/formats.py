@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from PIL.AvifImagePlugin import AvifImageFile
-from PIL.BmpImagePlugin import BmpImageFile
+from PIL.BmpImagePlugin import BmpImageFile, DibImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.PpmImagePlugin import PpmImageFile
@@ -55,9 +55,12 @@ def _pillow(reader: Callable[[BinaryIO], ImageFile], *, packed: bool = True) -> 
     return open_file
 
 
-def _read_bmp(file: BinaryIO) -> Opened:
-    opened = _pillow(BmpImageFile, packed=False)(file)
-    return Opened(opened.size, lambda hearer: without_unused_alpha(opened.load(hearer)))
+def _bitmap(reader: Callable[[BinaryIO], ImageFile]) -> Callable[[BinaryIO], Opened]:
+    def open_file(file: BinaryIO) -> Opened:
+        opened = _pillow(reader, packed=False)(file)
+        return Opened(opened.size, lambda hearer: without_unused_alpha(opened.load(hearer)))
+
+    return open_file
 
 
 def _heic(file: BinaryIO) -> ImageFile:
@@ -75,7 +78,9 @@ _READERS: dict[bytes, Callable[[BinaryIO], Opened]] = {
     rb"RIFF....WEBP": _pillow(WebPImageFile),
     rb"II.{4}HEAPCCDR|(II|MM)(U\0|\0U|R[OS]|O[RS])|FUJIFILMCCD-RAW|\0MRM|FOVb|....ftypcrx ": read_raw,
     rb"(II|MM)[*+\0]{2}": read_tiff,
-    rb"BM": _read_bmp,
+    rb"BM": _bitmap(BmpImageFile),
+    # without the header of a file: size of its own, one plane, bits a pixel, and the packing
+    rb"\x28\0{3}.{8}\x01\0[\x01\x04\x08\x10\x18\x20]\0[\0-\x06]\0{3}": _bitmap(DibImageFile),
     rb"GIF8[79]a": _pillow(GifImageFile),
     rb"P[1-6]\s": _pillow(PpmImageFile, packed=False),
     rb"....ftyp(....)*?avi[fs]": _pillow(AvifImageFile),  # brands are listed, here and below; `mif1` may be in both

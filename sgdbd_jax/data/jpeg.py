@@ -16,15 +16,17 @@ import numpy as np
 from PIL import Image, ImageChops
 from PIL.JpegImagePlugin import JpegImageFile
 
-from sgdbd_jax.data.opened import Hearer, Opened, describe, open_with_pillow, unpack, whole
+from sgdbd_jax.data.opened import LEAST, Hearer, Opened, describe, open_with_pillow, unpack, whole
 
 _END = b"\xff\xd9"
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _MARKER = re.compile(rb"\xff[^\0]", re.DOTALL)  # in coded data, where a byte FF is followed by 0
 _EOI, _SOS, _DHT, _DRI, _DNL = 0xD9, 0xDA, 0xC4, 0xDD, 0xDC
 _FRAMES = {0xC0, 0xC1, 0xC2}  # Huffman-coded: sequential, extended, progressive
 _BETWEEN_SCANS = {_SOS, _DHT, _DRI, _DNL, _EOI, 0xDB, 0xFE, *range(0xE0, 0xF0)}
 _HOLE = 128  # zeros in a row that no encoder writes, but for areas of one colour
-_HOLE_IN_PASSES = 512  # ... in a progressive file, whose passes of single bits may have more of them
+_HOLE_IN_PASSES = 512  # ... but for progressive passes of detail, or of single bits, which may have more of them
+_EDGE = 64  # bytes in which such a pass begins or ends otherwise
 _FILLER = np.random.default_rng(0).integers(0, 255, 4096, np.uint8).tobytes()  # without a byte FF
 
 
@@ -41,16 +43,22 @@ def read_jpeg(file: BinaryIO) -> Opened:
             image = opened.load(hearer)
             if not _ends_in_grey(image) or stream.progressive or not stream.scans:
                 return image
-            image, lost = _measure(data, stream.scans[-1].end)
+            image, lost = _measure(data, stream.scans[-1].end, stream.scans)
         else:
-            image, lost = _measure(data, stream.doubt)
-        if lost.any():
-            hearer.damaged(describe(lost))
-        elif stream.passes_missing:
-            hearer.damaged(f"damaged: data of its detail is missing, in all {image.height} rows")
+            image, lost = _measure(data, stream.doubt, stream.scans)
+        if lost.any() or stream.passes_missing:
+            hearer.damaged(_describe(lost, stream))
         return image
 
     return Opened(opened.size, load)
+
+
+def _describe(lost: np.ndarray, stream: "_Stream") -> str:
+    count, rows = int(lost.sum()), len(lost)
+    if not count or (stream.coarse and rows - count < LEAST * rows):
+        where = f"all {rows} rows" if stream.passes_missing or count == rows else f"{count} of {rows} rows"
+        return f"damaged: data of its detail is missing, in {where}"
+    return describe(lost) + "; in the others, data of detail is missing" * stream.passes_missing
 
 
 @dataclasses.dataclass
@@ -59,6 +67,18 @@ class _Scan:
     end: int
     tables: dict[int, tuple[int, int]]  # class and number of a Huffman table -> its first value, and the code's length
     header: bytes
+    restarts: int  # blocks, or groups of them, between markers of a restart; 0 without these
+
+    @property
+    def names(self) -> bytes:
+        """The numbers of its components."""
+        return self.header[1 : 1 + 2 * self.header[0] : 2]
+
+    @property
+    def levels(self) -> tuple[int, int, int, int]:
+        """First and last coefficient; how many low bits were to come before, 0 in a first pass, and are after it."""
+        first, last, bits = self.header[-3:]
+        return first, last, bits >> 4, bits & 15
 
 
 @dataclasses.dataclass
@@ -68,7 +88,7 @@ class _Stream:
     Attributes:
         components: number -> (horizontal, vertical) sampling.
         doubt: where the data ends that can be trusted; `None` if nothing is suspicious.
-        passes_missing: whether some coefficients did not come in full.
+        passes_missing: whether some coefficients did not come in full, before `doubt`.
     """
 
     width: int = 0
@@ -78,6 +98,13 @@ class _Stream:
     scans: list[_Scan] = dataclasses.field(default_factory=list)
     doubt: int | None = None
     passes_missing: bool = True
+
+    @property
+    def coarse(self) -> bool:
+        """Whether passes are whole that have the mean colour of each block."""
+        whole_passes = (scan for scan in self.scans if self.doubt is None or scan.end < self.doubt)
+        found = {name for scan in whole_passes if scan.levels[0] == 0 for name in scan.names}
+        return self.progressive and found >= set(self.components)
 
     @property
     def least_bytes(self) -> int:
@@ -92,7 +119,8 @@ class _Stream:
 def _parse(data: bytes) -> _Stream:
     stream, position, restarts = _Stream(), 2, 0
     tables: dict[int, tuple[int, int]] = {}
-    given = {}  # component -> [64] int, how many low bits of each coefficient are still to come
+    left: dict[int, np.ndarray] = {}  # component -> [64], how many low bits of each coefficient are still to come
+    segments: list[tuple[int, int]] = []
     known = False
     while True:
         position = data.find(b"\xff", position)
@@ -114,6 +142,10 @@ def _parse(data: bytes) -> _Stream:
             stream.doubt = position
             break
         (length,) = struct.unpack_from(">H", data, start)
+        if stream.scans and (length < 2 or start + length > len(data)):
+            stream.doubt = position
+            break
+        segments.append((position, start + length))
         segment, position = data[start + 2 : start + length], start + length
         if marker in _FRAMES and len(segment) >= 6:
             known = True
@@ -122,7 +154,7 @@ def _parse(data: bytes) -> _Stream:
             for index in range(min(segment[5], (len(segment) - 6) // 3)):
                 name, sampling = segment[6 + 3 * index], segment[7 + 3 * index]
                 stream.components[name] = sampling >> 4, sampling & 15
-                given[name] = np.full(64, 14)
+                left[name] = np.full(64, 14)
         elif marker == _DHT:
             tables |= _first_codes(segment)
         elif marker == _DRI and len(segment) >= 2:
@@ -131,29 +163,42 @@ def _parse(data: bytes) -> _Stream:
             if not known:
                 break  # arithmetic coding and other rare kinds: as libjpeg has it
             end = _coded_end(data, position, restarts)
-            stream.scans.append(_Scan(position, end, dict(tables), segment))
-            count = segment[0]
-            first, last, bits = segment[-3:]
-            for name in segment[1 : 1 + 2 * count : 2]:
-                if name in given:
-                    given[name][first : last + 1] = bits & 15
-            stream.passes_missing = any(levels.any() for levels in given.values())
+            stream.scans.append(_Scan(position, end, dict(tables), segment, restarts))
+            stream.passes_missing = _note_pass(left, stream.scans[-1])
             position = end
     if not known or not stream.scans:
         stream.doubt, stream.passes_missing = None, False
+    if stream.doubt is not None:
+        stream.doubt = next((start for start, end in segments if start < stream.doubt < end), stream.doubt)
     for scan in stream.scans:
         hole = _hole(data, scan, stream)
         if hole is not None and (stream.doubt is None or hole < stream.doubt):
             stream.doubt = hole
     if stream.doubt is None and stream.passes_missing:
         stream.doubt = stream.scans[-1].end
+    elif stream.doubt is not None:
+        left = {name: np.full(64, 14) for name in left}
+        for scan in stream.scans:
+            if scan.start <= stream.doubt:
+                stream.passes_missing = _note_pass(left, scan)
     return stream
 
 
+def _note_pass(left: dict[int, np.ndarray], scan: _Scan) -> bool:
+    """Notes in `left` what a scan brings; whether some is still to come."""
+    first, last, _, bits = scan.levels
+    for name in scan.names:
+        if name in left:
+            left[name][first : last + 1] = bits
+    return any(levels.any() for levels in left.values())
+
+
 def _trimmed(data: bytes, stream: _Stream) -> int:
-    """Where a file without an end stops to hold anything: a few bytes of 0 may be its data, more are not."""
+    """Where a file without an end stops to hold anything: three bytes of 0 may be its end and data, more are not."""
     kept = len(data.rstrip(b"\0"))
-    end = kept if len(data) - kept >= 16 and not (stream.scans and _flat_bits(stream.scans[-1], stream)) else len(data)
+    kept += data[kept - 1 : kept + 1] == b"\xff\0"  # which stands for a byte FF
+    flat = stream.scans and not stream.progressive and _flat_bits(stream.scans[-1], stream)
+    end = kept if len(data) - kept >= 4 and not flat else len(data)
     while end and data[end - 1] == 0xFF:
         end -= 1
     return end
@@ -184,35 +229,39 @@ def _first_codes(segment: bytes) -> dict[int, tuple[int, int]]:
 
 
 def _flat_bits(scan: _Scan, stream: _Stream) -> int | None:
-    """Bits of a block group that continues one colour, if these are all 0; else `None`."""
-    if stream.progressive:
-        return None
+    """Bits of a block group that continues one colour, if these are all 0; else `None`. Not of passes of detail."""
     bits = 0
-    for name, tables in zip(scan.header[1::2], scan.header[2::2]):
+    for name, tables in zip(scan.names, scan.header[2::2]):
         if name in stream.components and len(scan.header) >= 4:
-            coarse, fine = scan.tables.get(tables >> 4), scan.tables.get(0x10 | tables & 15)
-            if coarse is None or fine is None or coarse[0] or fine[0]:
-                return None
+            codes = [scan.tables.get(tables >> 4)]
+            if not stream.progressive:
+                codes.append(scan.tables.get(0x10 | tables & 15))
             across, down = stream.components[name]
-            bits += (coarse[1] + fine[1]) * across * down
+            for code in codes:
+                if code is None or code[0]:
+                    return None
+                bits += code[1] * across * down
     return bits or None
 
 
 def _hole(data: bytes, scan: _Scan, stream: _Stream) -> int | None:
     """Where a run of zeros begins that is no data."""
-    run = _HOLE_IN_PASSES if stream.progressive else _HOLE
+    first, _, before, _ = scan.levels
+    run = _HOLE_IN_PASSES if stream.progressive and (first or before) else _HOLE
     hole = data.find(bytes(run), scan.start, scan.end)
     if hole < 0:
         return None
-    if stream.progressive:  # a pass of areas of one colour, or of a pattern, may be nothing but zeros
-        return None if scan.header[-3] == 0 or hole < scan.start + 64 else hole
+    end = re.compile(rb"\0*").match(data, hole).end()  # type: ignore[union-attr]
+    if stream.progressive and first:  # a pass of a pattern may be nothing but zeros
+        return None if hole < scan.start + _EDGE and end > scan.end - _EDGE else hole
+    if stream.progressive and before:
+        return None  # a bit for each block, which may be 0 in all of them
     bits = _flat_bits(scan, stream)
     if bits is None:
         return hole
-    end = re.compile(rb"\0*").match(data, hole).end()  # type: ignore[union-attr]
     across, down = (8 * max(sampling[axis] for sampling in stream.components.values()) for axis in (0, 1))
     groups = math.ceil(stream.width / across) * math.ceil(stream.height / down)
-    return hole if (end - hole) * 8 > (groups + 1) * bits else None
+    return hole if (end - hole) * 8 > (groups + 1) * bits + 8 * len(_END) else None  # the end may be zeroed
 
 
 def _ends_in_grey(image: Image.Image) -> bool:
@@ -221,10 +270,15 @@ def _ends_in_grey(image: Image.Image) -> bool:
     return image.mode in {"L", "RGB"} and bool((np.asarray(image.crop(corner)) == 128).all())
 
 
-def _measure(data: bytes, end: int) -> tuple[Image.Image, np.ndarray]:
+def _measure(data: bytes, end: int, scans: list[_Scan]) -> tuple[Image.Image, np.ndarray]:
     """The image of the data before `end`, and `[H]` bool, which of its rows are others with other data after it."""
+    scan = max((each for each in scans if each.start <= end), key=lambda each: each.start, default=scans[0])
     there = data[:end].rstrip(b"\xff")
-    image, other = (JpegImageFile(io.BytesIO(there + filler + _END)) for filler in (b"", _FILLER))
+    filler = _FILLER
+    if scan.restarts:  # what follows a complete interval is skipped up to the next one
+        count = len(_RESTART.findall(there, scan.start))
+        filler += b"\xff" + bytes([0xD0 + count % 8]) + _FILLER
+    image, other = (JpegImageFile(io.BytesIO(there + added + _END)) for added in (b"", filler))
     unpack(image)
     unpack(other)
     differs = ImageChops.difference(image, other).getbbox(alpha_only=False)

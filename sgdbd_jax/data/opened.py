@@ -110,7 +110,7 @@ def load_partly(read: Callable[[], ImageFile]) -> tuple[ImageFile, np.ndarray]:
     except OSError:
         image.tile = []
     lost = np.zeros(height, bool)
-    for top, bottom in _ranges(height, max(1, 2**21 // width)):
+    for top, bottom in ranges(height, max(1, 2**21 // width)):
         found = image.crop((0, top, width, bottom))
         left = column.crop((0, top, 1, bottom)).resize(found.size, Image.Resampling.NEAREST)
         rows = (np.frombuffer(part.tobytes(), np.uint8).reshape(bottom - top, -1) for part in (found, left))
@@ -121,7 +121,8 @@ def load_partly(read: Callable[[], ImageFile]) -> tuple[ImageFile, np.ndarray]:
     return image, lost
 
 
-def _ranges(end: int, step: int) -> Iterator[tuple[int, int]]:
+def ranges(end: int, step: int) -> Iterator[tuple[int, int]]:
+    """From 0 to `end` in steps: where each begins, and where it ends."""
     return ((start, min(start + step, end)) for start in range(0, end, step))
 
 
@@ -135,8 +136,9 @@ def describe(lost: np.ndarray) -> str:
     if rows - count < LEAST * rows:
         raise OSError(f"damaged: {count} of its {rows} rows are missing")
     where = "last " if lost[rows - count :].all() else "first " if lost[:count].all() else ""
-    row = "row is" if count == 1 else "rows are"
-    return f"damaged: {'the ' if where else ''}{where}{count} of {rows} {row} missing"
+    if count == 1:
+        return f"damaged: {f'the {where}' if where else '1 '}of {rows} rows is missing"
+    return f"damaged: {'the ' if where else ''}{where}{count} of {rows} rows are missing"
 
 
 def whole(file: BinaryIO) -> bytes:

@@ -17,6 +17,7 @@ from sgdbd_jax.data.formats import open_image
 from sgdbd_jax.data.labels import grey_of_mask, own_values, to_white
 from sgdbd_jax.data.opened import Hearer, MissingPackage, Note, Opened
 from sgdbd_jax.data.orientation import upright
+from sgdbd_jax.data.png import key_in_eight_bits
 from sgdbd_jax.errors import UserError, shown
 
 # More than any camera's or phone's sensor has (200 million); takes 2 GB at the least while it is read.
@@ -38,7 +39,8 @@ def load_photo(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS, note: N
     costs no photo.
 
     Where data is damaged or missing, the rows that are not there become grey, or coarse in a progressive JPEG, if some
-    tenth is there and if `note` hears of it. A JPEG or PNG that lacks nothing but the mark of its end is whole.
+    tenth is there, or all of it coarsely, and if `note` hears of it. A JPEG or PNG that lacks nothing but the mark of
+    its end is whole, and so is a PNG whose pixels come to their end, though a check sum around them is wrong.
 
     Args:
         path: an image file of any mode.
@@ -59,6 +61,10 @@ def load_photo(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS, note: N
 def photo_from_image(image: Image.Image) -> np.ndarray:
     """A Pillow image as `load_photo` would read its file; the image stays as it was.
 
+    Of a PNG that names a transparent colour, Pillow does not keep all. Of 16 bits of a colour it has the upper 8: what
+    has these of the transparent one is transparent. Grey of 2 or 4 bits is scaled to 8, and the transparent one is not;
+    it shows as transparent where it is black, or where the image's pixels have not been loaded yet.
+
     Args:
         image: of any mode.
 
@@ -70,11 +76,15 @@ def photo_from_image(image: Image.Image) -> np.ndarray:
     """
     if not (image.width and image.height):
         raise ValueError(f"an image must have pixels, here {image.width} x {image.height}")
+    key = key_in_eight_bits(image)
     image.load()  # Pillow turns a TIFF upright here
-    if image.format == "BMP":
+    if image.format in {"BMP", "DIB"}:
         image = without_unused_alpha(image)
     turned = to_eight_bits(upright(image), dark=_ignore)
-    return _to_array(to_rgb(image.copy() if turned is image else turned, None))  # a copy, as `to_rgb` changes `info`
+    turned = image.copy() if turned is image else turned  # as `info` is changed here and in `to_rgb`
+    if key is not None and "transparency" in turned.info:
+        turned.info["transparency"] = key
+    return _to_array(to_rgb(turned, None))
 
 
 def load_mask(

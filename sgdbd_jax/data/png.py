@@ -3,7 +3,7 @@
 import io
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import BinaryIO
 
 import numpy as np
@@ -28,9 +28,9 @@ def read_png(file: BinaryIO) -> Opened:
     out with a note.
 
     Raises:
-        OSError: the check sum of the header, the palette or the pixels is wrong.
+        OSError: the check sum of the header or the palette is wrong.
     """
-    chunks, notes, profile = _read(whole(file))
+    chunks, notes, profile, doubted = _read(whole(file))
     kinds = [kind for kind, _ in chunks]
     data = _SIGNATURE + b"".join(_chunk(kind, content) for kind, content in chunks) + _chunk(b"IEND", b"")
     interlaced = b"IHDR" in kinds and chunks[kinds.index(b"IHDR")][1][12:13] == b"\1"
@@ -41,6 +41,8 @@ def read_png(file: BinaryIO) -> Opened:
     opened = open_with_pillow(read, partly=0 if interlaced else _MOST * len(data))
 
     def load(hearer: Hearer) -> Image.Image:
+        if doubted and not _is_sound(content for kind, content in chunks if kind == b"IDAT"):
+            raise OSError("damaged: the check sum of its pixels is wrong")
         for text in notes:
             hearer.note(text)
         image = _to_eight_bits(opened.load(hearer), read, hearer)
@@ -55,11 +57,16 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def _read(data: bytes) -> tuple[list[tuple[bytes, bytes]], list[str], bytes | None]:
-    """The chunks that matter, up to the end of the first image; what to say of others; and the colour profile."""
+def _read(data: bytes) -> tuple[list[tuple[bytes, bytes]], list[str], bytes | None, bool]:
+    """What matters of a file up to the end of its first image.
+
+    Returns:
+        The chunks; what to say of those that are left out, or odd; the colour profile; and whether a check sum of the
+        pixels is wrong.
+    """
     chunks: list[tuple[bytes, bytes]] = []
     notes: list[str] = []
-    profile = None
+    profile, doubted = None, False
     position = len(_SIGNATURE)
     view = memoryview(data)
     while position + 8 <= len(data):
@@ -73,7 +80,9 @@ def _read(data: bytes) -> tuple[list[tuple[bytes, bytes]], list[str], bytes | No
             if end > len(data) and kind == b"IDAT":
                 chunks.append((kind, content))  # cut off: read as far as it goes
                 break
-            if not right:
+            if not right and kind == b"IDAT":
+                doubted = True
+            elif not right:
                 raise OSError(f"damaged: the check sum of its {_NAMES[kind]} is wrong")
             chunks.append((kind, content))
         elif kind == b"iCCP":
@@ -87,10 +96,25 @@ def _read(data: bytes) -> tuple[list[tuple[bytes, bytes]], list[str], bytes | No
                 notes.append(f"{_NAMES[kind]} ignored (its check sum is wrong)")
         elif right and (kind in _FRAMES or _is_exif_text(kind, content)):
             chunks.append((kind, content))
-    return chunks, notes, profile
+    if doubted:
+        notes.append("a wrong check sum in its data")
+    return chunks, notes, profile, doubted
 
 
-_NAMES = {b"IHDR": "header", b"PLTE": "palette", b"IDAT": "pixels", b"tRNS": "transparency", b"eXIf": "EXIF"}
+def _is_sound(parts: Iterable[bytes]) -> bool:
+    """Whether packed pixels come to their end and are what their own check sum says."""
+    unzip = zlib.decompressobj()
+    try:
+        for part in parts:
+            while part and not unzip.eof:
+                unzip.decompress(part, 2**20)
+                part = unzip.unconsumed_tail
+    except zlib.error:
+        return False
+    return unzip.eof
+
+
+_NAMES = {b"IHDR": "header", b"PLTE": "palette", b"tRNS": "transparency", b"eXIf": "EXIF"}
 
 
 def _unzip(data: bytes, most: int) -> bytes | None:
@@ -142,6 +166,18 @@ def _to_eight_bits(image: Image.Image, read: Callable[[], PngImageFile], hearer:
             image.info["alpha"] = Image.fromarray(np.where((samples == key).all(-1), 0, 255).astype(np.uint8))
             del image.info["transparency"]
     return image
+
+
+def key_in_eight_bits(image: Image.Image) -> int | tuple[int, ...] | bytes | None:
+    """The transparent grey or colour of an image as Pillow opens it, in terms of its pixels as far as that is known."""
+    key = image.info.get("transparency")
+    tiles = getattr(image, "tile", None)  # gone when the image is loaded
+    bits = {"L;2": 2, "L;4": 4}.get(str(tiles[0].args)) if tiles else None
+    if image.format == "PNG" and bits and isinstance(key, int):
+        return key * 255 // (2**bits - 1)
+    if image.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:
+        return tuple(sample >> 8 for sample in key)
+    return key
 
 
 def _like(image: Image.Image, levels: Image.Image) -> Image.Image:

@@ -1,10 +1,8 @@
 """Samples of any depth to 8 bits: what is white in them, by their kind, by what the file says, or by their values."""
 
-from collections.abc import Iterator
-
 import numpy as np
 
-from sgdbd_jax.data.opened import Note
+from sgdbd_jax.data.opened import Note, ranges
 
 _SPARE = 2  # upper bits of a range that a photo hardly leaves empty, unless it is one of fewer bits
 
@@ -70,10 +68,6 @@ def note_dark(used: int, bits: int, dark: Note | None) -> None:
 def _by_rows(samples: np.ndarray, convert) -> np.ndarray:
     """Converts some rows at a time, so that nothing wider than the samples is held of all of them."""
     levels = np.empty(samples.shape, np.uint8)
-    for rows in _slices(len(samples), max(1, 2**21 // max(1, samples[0].size))):
-        levels[rows] = convert(samples[rows])
+    for top, bottom in ranges(len(samples), max(1, 2**21 // max(1, samples[0].size))):
+        levels[top:bottom] = convert(samples[top:bottom])
     return levels
-
-
-def _slices(length: int, step: int) -> Iterator[slice]:
-    return (slice(start, start + step) for start in range(0, length, step))

@@ -8,6 +8,7 @@ import contextlib
 import io
 import itertools
 import logging
+import re
 import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -30,8 +31,11 @@ _RAW_PACKINGS = {32767, 34713}  # Sony's, Nikon's
 _DNG_VERSION, _MAX_SAMPLE, _SUBFILE, _OLD_SUBFILE = 50706, 281, 254, 255
 _RGB, _PALETTE, _CMYK, _YCBCR, _LAB, _ICC_LAB = 2, 3, 5, 6, 8, 9
 _COLOURS = {0: 1, 1: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3, _LAB: 3, _ICC_LAB: 3}
+_DEEP_GREY = {np.dtype(kind) for kind in (np.float32, np.int32, np.uint32)}  # that Pillow reads
 _PLAIN, _LZW, _PACKBITS, _ZIPS = 1, 5, 32773, {8, 32946}
 _PACKINGS = {_PLAIN, _LZW, _PACKBITS, 34925, 50000, *_ZIPS}  # that keep each value
+# Canon's CR2, and Phase One's; other programs may have pixels where these have their marks.
+_RAW_START = re.compile(rb"II\*\0\x10\0\0\0CR\x02|.{8}(IIII.waR|MMMMRaw.)", re.DOTALL)
 _SMALLEST = 3000  # of so many bytes, no packing makes less than one
 
 
@@ -43,7 +47,10 @@ def read_tiff(file: BinaryIO) -> Opened:
     """
     file.seek(0)
     tiff = tifffile.TiffFile(file)
-    pages = list(itertools.islice(_pages(tiff), _MOST_PAGES))
+    try:
+        pages = list(itertools.islice(_pages(tiff), _MOST_PAGES))
+    except IndexError as error:
+        raise OSError("damaged: it has no image") from error
     if _is_raw(file, [page for page, _ in pages]):
         return read_raw(file)
     first = pages[0][0]
@@ -95,11 +102,9 @@ def _number(page: Any, code: int) -> int:
 
 
 def _is_raw(file: BinaryIO, pages: list[Any]) -> bool:
-    file.seek(8)
-    maker = file.read(4)
+    file.seek(0)
     return (
-        maker[:2] == b"CR"
-        or maker in {b"IIII", b"MMMM"}
+        _RAW_START.match(file.read(16)) is not None
         or _tag(pages[0], _DNG_VERSION) is not None
         or any(page.photometric in _RAW_COLOURS or page.compression in _RAW_PACKINGS for page in pages)
     )
@@ -139,9 +144,8 @@ def _open(file: BinaryIO, page: Any) -> Opened:
     few_bits = (
         page.bitspersample <= 8
         and page.sampleformat in {1, 4}
-        and not (
-            page.compression == _PACKBITS and page.predictor > 1  # which libtiff does not undo
-        )
+        and not (page.compression == _PACKBITS and page.predictor > 1)  # which libtiff does not undo
+        and not (page.compression == _PLAIN and page.planarconfig == 2 and page.extrasamples)  # which Pillow does not
     )
     by_pillow = few_bits or page.bitspersample == 12
     if by_pillow and not cut_off:
@@ -184,6 +188,8 @@ def _by_tifffile(file: BinaryIO, page: Any) -> Opened:
     width, height, colour = page.imagewidth, page.imagelength, int(page.photometric)
     if page.imagedepth != 1 or colour not in _COLOURS or page.samplesperpixel < _COLOURS[colour] or page.dtype is None:
         raise ValueError(f"a TIFF of a kind that is not read, of colours {page.photometric!s}")
+    if colour == _PALETTE and (page.dtype.kind not in "bu" or page.colormap is None):
+        raise ValueError(f"a TIFF of a palette that it lacks, or of indices of type {page.dtype}")
     if page.compression not in _PACKINGS or page.is_subsampled:
         raise ValueError(f"a TIFF whose samples of type {page.dtype} are packed by {page.compression!s}")
 
@@ -193,10 +199,21 @@ def _by_tifffile(file: BinaryIO, page: Any) -> Opened:
             raise OSError(f"damaged: {size:,} bytes cannot hold {width} x {height} pixels")
         try:
             samples, lost = _unpack(file, page)
-        except MissingPackage:
-            if page.dtype != np.uint16 or any(_lost(page, file)):
+        except MissingPackage as missing:
+            deep_grey = (
+                page.samplesperpixel == 1
+                and page.dtype in _DEEP_GREY
+                and page.parent.tiff.byteorder == "<"
+                and page.compression != _PACKBITS  # whose predictor libtiff does not undo
+            )
+            if not (deep_grey or page.dtype == np.uint16) or any(_lost(page, file)):
                 raise
-            image = open_with_pillow(lambda: TiffImageFile(_with_first(file, page))).load(hearer)
+            try:
+                image = open_with_pillow(lambda: TiffImageFile(_with_first(file, page))).load(hearer)
+            except SyntaxError:  # kinds that Pillow does not know
+                raise missing from None
+            if deep_grey:
+                return _image(np.asarray(image).view(page.dtype)[..., np.newaxis], page, hearer)
             if image.mode == "I;16":
                 return image
             note_dark(int(np.asarray(image).max()).bit_length() + 8, 16, hearer.dark)

@@ -10,7 +10,7 @@ from handmade_images import P3
 from PIL import Image, features
 
 from sgdbd_jax.data.formats import is_photo
-from sgdbd_jax.data.photos import load_photo
+from sgdbd_jax.data.photos import load_photo, photo_from_image
 from sgdbd_jax.errors import UserError
 
 HEIC_START = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
@@ -107,6 +107,18 @@ def test_an_extension_of_a_format_that_is_read_is_enough_in_any_case(tmp_path, s
     assert is_photo(tmp_path / f"a.{suffix}")  # which is not there, so it was not opened
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
+def test_a_bitmap_without_the_header_of_a_file_is_read(tmp_path, mode):
+    image = Image.fromarray(noise(6, 9)).convert(mode)
+    image.save(tmp_path / "a.bmp")
+    image.save(tmp_path / "a", format="DIB")
+    assert not (tmp_path / "a").read_bytes().startswith(b"BM")
+    assert is_photo(tmp_path / "a")
+    np.testing.assert_array_equal(load_photo(tmp_path / "a"), load_photo(tmp_path / "a.bmp"))
+    with Image.open(tmp_path / "a") as opened:
+        np.testing.assert_array_equal(photo_from_image(opened), load_photo(tmp_path / "a.bmp"))
+
+
 KINDS = ["JPEG", "PNG", "TIFF", "BMP", "GIF", "PPM", "WEBP"]
 
 
@@ -131,6 +143,7 @@ NO_PHOTOS = {
     "size": b"P3 is the wide one, P6 the small one",
     "mark": b"MM** two stars for the red millimetre, II** for the blue",
     "game": b"MMORPG and IIRO are no camera's",
+    "brackets": b"(\0\0\0, a list of numbers in 32 bits each that begins with 40",
     "zip": b"PK\3\4\x14\0\0\0",
     "empty": b"",
 }

@@ -36,7 +36,9 @@ def load(tmp_path, data):
 
 def lost_rows(notes):
     (note,) = notes
-    found = re.fullmatch(r"damaged: the last (\d+) of 240 rows are missing", note)
+    found = re.fullmatch(
+        r"damaged: the last (\d+) of 240 rows are missing(; in the others, data of detail is missing)?", note
+    )
     assert found, note
     return int(found[1])
 
@@ -100,10 +102,93 @@ def test_an_end_put_behind_half_of_the_data_deceives_nobody(tmp_path):
 
 def test_a_progressive_photo_without_its_last_passes_is_said_to_lack_detail(tmp_path):
     data = jpeg(photo(), progressive=True)
-    scans = [found.start() for found in re.finditer(b"\xff\xda", data)]
-    pixels, notes = load(tmp_path, data[: scans[-3]])
+    pixels, notes = load(tmp_path, data[: passes(data)[-3]])
     assert notes == ["damaged: data of its detail is missing, in all 240 rows"]
     assert np.abs(pixels - decode_photo(data, name="a").astype(int)).mean() < 10
+
+
+def passes(data):
+    """Where the passes of a progressive file begin."""
+    return [found.start() for found in re.finditer(b"\xff\xda", data)]
+
+
+def test_rows_that_are_missing_and_detail_that_the_others_lack_are_said_together(tmp_path):
+    data = jpeg(photo(), progressive=True)
+    starts = passes(data)
+    (note,) = load(tmp_path, data[: starts[1] + 100])[1]
+    assert re.fullmatch(
+        r"damaged: the last \d+ of 240 rows are missing; in the others, data of detail is missing", note
+    )
+    (note,) = load(tmp_path, data[: (3 * starts[-1] + len(data)) // 4])[1]
+    assert re.fullmatch(r"damaged: the last \d+ of 240 rows are missing", note)
+
+
+def test_rows_that_are_all_there_coarsely_are_read(tmp_path):
+    data = jpeg(photo(), progressive=True)
+    starts = passes(data)
+    pixels, notes = load(tmp_path, data[: starts[-1] + 100])
+    assert len(notes) == 1
+    assert re.fullmatch(r"damaged: data of its detail is missing, in (2[23]\d of 240|all 240) rows", notes[0])
+    assert np.abs(pixels - decode_photo(data, name="a").astype(int)).mean() < 10
+    pixels, notes = load(tmp_path, data[: starts[1] + 30])
+    assert notes == ["damaged: data of its detail is missing, in all 240 rows"]
+    assert np.abs(pixels - decode_photo(data, name="a").astype(int)).mean() < 20
+    with pytest.raises(UserError, match=r"a.jpg: cannot be decoded \(damaged: data of its detail is missing"):
+        decode_photo(data[: starts[1] + 30], name="a.jpg")
+
+
+@pytest.mark.parametrize("size", [200, 600, 4096])
+def test_a_hole_in_the_coarse_pass_or_where_a_pass_begins_is_seen(tmp_path, size):
+    data = jpeg(photo(1000, 1200), progressive=True, quality=90)
+    starts = passes(data)
+    length = starts[1] - starts[0]
+    behind = (starts[1] + 20, starts[4] + 20, starts[-1] + 20) if size > 512 else ()
+    for kept in (starts[0] + length // 2, *behind):
+        pixels, notes = load(tmp_path, data[:kept] + bytes(size) + data[kept + size :])
+        assert len(notes) == 1 and notes[0].startswith("damaged: "), kept
+        assert pixels.shape == (1000, 1200, 3)
+
+
+@pytest.mark.parametrize("kind", [{"restart_marker_rows": 1}, {"restart_marker_blocks": 1}], ids=str)
+def test_what_is_missing_behind_a_complete_interval_is_counted(tmp_path, kind):
+    """The data may end anywhere in an interval: within its blocks, or in what fills it up."""
+    data = jpeg(photo(), **kind)
+    marks = [found.start() for found in re.finditer(rb"\xff[\xd0-\xd7]", data)]
+    end = marks[len(marks) * 2 // 3]
+    for kept in range(end - 6, end + 3):
+        for tail in ("cut", "zeroed"):
+            assert 0.33 * 240 - 20 < lost_rows(load(tmp_path, TAILS[tail](data, kept))[1]) < 0.33 * 240 + 20
+
+
+@pytest.mark.parametrize("damage", ["cut", "short", "zeroed"])
+def test_damage_between_passes_costs_what_is_behind_it(tmp_path, damage):
+    data = jpeg(photo(), progressive=True)
+    place = data.rindex(b"\xff\xc4")  # the tables of the last pass
+    damaged = {
+        "cut": data[: place + 12],
+        "short": data[: place + 2] + b"\0\1" + data[place + 4 :],
+        "zeroed": zeroed(data, place + 12),
+    }
+    pixels, notes = load(tmp_path, damaged[damage])
+    assert notes == ["damaged: data of its detail is missing, in all 240 rows"]
+    np.testing.assert_array_equal(pixels, load(tmp_path, data[:place])[0])
+
+
+@pytest.mark.parametrize("count", [4, 8, 15])
+def test_a_few_bytes_of_the_tail_that_are_zeroed_are_missed(tmp_path, count):
+    data = jpeg(photo())
+    pixels, notes = load(tmp_path, zeroed(data, len(data) - count))
+    assert 0 < lost_rows(notes) <= 24
+    np.testing.assert_array_equal(pixels[:216], decode_photo(data, name="a")[:216])
+
+
+def test_zeros_that_are_data_before_a_zeroed_end_are_kept(tmp_path):
+    for pixels in (np.full((480, 640, 3), 128, np.uint8), np.full((240, 320, 3), 200, np.uint8)):
+        for optimize in (False, True):
+            data = jpeg(pixels, optimize=optimize)
+            read, notes = load(tmp_path, data[:-2] + bytes(2))
+            assert not notes
+            np.testing.assert_array_equal(read, decode_photo(data, name="a"))
 
 
 @pytest.mark.parametrize("tail", TAILS)

@@ -158,6 +158,9 @@ def test_rows_that_are_cut_off_are_counted_and_the_others_are_read(tmp_path, suf
     photo = load_photo(path, note=notes.append)
     where = "first" if suffix == ".bmp" else "last"
     assert notes == [f"damaged: the {where} 25 of 64 rows are missing"]
+    (tmp_path / f"b{suffix}").write_bytes(data[:-1])
+    with pytest.raises(UserError, match=rf"damaged: the {where} of 64 rows is missing\)"):
+        load_photo(tmp_path / f"b{suffix}")
     there, lost = (slice(25, None), slice(25)) if suffix == ".bmp" else (slice(39), slice(39, None))
     np.testing.assert_array_equal(photo[there], noise(64, 48)[there])
     np.testing.assert_array_equal(photo[lost], 128)

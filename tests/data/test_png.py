@@ -9,7 +9,7 @@ import pytest
 from handmade_images import P3, png
 from PIL import Image, PngImagePlugin
 
-from sgdbd_jax.data.photos import decode_mask, decode_photo, load_photo
+from sgdbd_jax.data.photos import decode_mask, decode_photo, load_photo, photo_from_image
 from sgdbd_jax.errors import UserError
 
 WHITE = [255, 255, 255]
@@ -113,7 +113,7 @@ def test_a_profile_of_more_than_a_million_bytes_is_applied(tmp_path):
     assert not notes
 
 
-@pytest.mark.parametrize(("kind", "what"), [(b"IHDR", "header"), (b"IDAT", "pixels"), (b"PLTE", "palette")])
+@pytest.mark.parametrize(("kind", "what"), [(b"IHDR", "header"), (b"PLTE", "palette")])
 def test_a_wrong_check_sum_in_what_is_shown_is_refused(kind, what):
     file = io.BytesIO()
     Image.fromarray(PIXELS).quantize(16).save(file, "PNG")
@@ -122,6 +122,21 @@ def test_a_wrong_check_sum_in_what_is_shown_is_refused(kind, what):
     data[place + 4 + int.from_bytes(data[place - 4 : place])] ^= 1
     with pytest.raises(UserError, match=rf"a.png: cannot be decoded \(damaged: the check sum of its {what} is wrong\)"):
         decode_photo(bytes(data), name="a.png")
+
+
+def test_pixels_that_are_right_are_read_though_a_check_sum_around_them_is_wrong(tmp_path):
+    data = saved()
+    place = data.index(b"IDAT")
+    end = place + 4 + int.from_bytes(data[place - 4 : place])
+    wrong = data[:end] + bytes([data[end] ^ 1]) + data[end + 1 :]
+    pixels, notes = load(tmp_path, wrong)
+    np.testing.assert_array_equal(pixels, PIXELS)
+    assert notes == ["a wrong check sum in its data"]
+    np.testing.assert_array_equal(decode_photo(wrong, name="a"), PIXELS)
+    for changed in (place + 200, end - 1):  # a pixel's, and their own check sum
+        damaged = wrong[:changed] + bytes([wrong[changed] ^ 1]) + wrong[changed + 1 :]
+        with pytest.raises(UserError, match=r"damaged: the check sum of its pixels is wrong\)"):
+            load(tmp_path, damaged)
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -143,6 +158,10 @@ def test_the_transparent_grey_is_white_at_every_depth(bits):
     for key, expected in {0: [WHITE, [step] * 3], 1: [[0] * 3, WHITE]}.items():
         data = png(2, 1, bits, 0, row, (b"tRNS", struct.pack(">H", key)))
         np.testing.assert_array_equal(decode_photo(data, name="a"), [expected])
+        with Image.open(io.BytesIO(data)) as image:
+            np.testing.assert_array_equal(photo_from_image(image), [expected])
+            if bits not in {2, 4}:  # loaded by now
+                np.testing.assert_array_equal(photo_from_image(image), [expected])
         np.testing.assert_array_equal(decode_mask(data, name="a", white="focused"), [[0, step]])
 
 
@@ -153,6 +172,13 @@ def test_the_transparent_colour_is_white_and_one_beside_it_is_not(bits):
     values = (2560, 5120, 7680, 2560, 5120, 7681) if bits == 16 else (10, 20, 30, 10, 20, 31)
     data = png(2, 1, bits, 2, struct.pack(form, *values), (b"tRNS", struct.pack(">3H", *values[:3])))
     np.testing.assert_array_equal(decode_photo(data, name="a"), [[WHITE, [10, 20, 30 if bits == 16 else 31]]])
+    other = struct.pack(form, *values[:5], 7936 if bits == 16 else 31)  # in its upper byte
+    data = png(2, 1, bits, 2, other, (b"tRNS", struct.pack(">3H", *values[:3])))
+    with Image.open(io.BytesIO(data)) as image:
+        before = dict(image.info)
+        for _ in range(2):
+            np.testing.assert_array_equal(photo_from_image(image), [[WHITE, [10, 20, 31]]])
+        assert image.info == before
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])

@@ -139,6 +139,39 @@ def test_files_of_more_than_4_gigabytes_are_of_a_kind_that_is_read(bigtiff, kind
     np.testing.assert_array_equal(decode_photo(data, name="a"), photo())
 
 
+@pytest.mark.parametrize("start", [b"CR\2\0", b"CR12", b"IIII", b"MMMM"])
+def test_pixels_that_read_like_a_camera_makers_mark_are_pixels(start):
+    """Where a raw file has its mark, Pillow and others begin with the pixels."""
+    stored = photo()
+    stored.reshape(-1)[: len(start)] = list(start)
+    count = stored.size
+    entries = {256: 53, 257: 37, 258: 8, 259: 1, 262: 2, 273: 8, 277: 3, 278: 37, 279: count}
+    table = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries.items())
+    place = 8 + count + count % 2
+    data = struct.pack("<2sHI", b"II", 42, place) + stored.tobytes().ljust(place - 8, b"\0")
+    data += struct.pack("<H", len(entries)) + table + bytes(4)
+    np.testing.assert_array_equal(decode_photo(data, name="a"), stored)
+
+
+@pytest.mark.parametrize("packing", [None, "zlib"])
+def test_planes_of_8_bits_with_opacity_are_read(packing):
+    stored = np.concatenate([photo(), np.full((*SIZE, 1), 255, np.uint8)], -1)
+    for kind in ("unassalpha", "assocalpha", "unspecified"):
+        planes = np.moveaxis(stored, -1, 0)
+        data = tiff(planes, photometric="rgb", planarconfig="separate", extrasamples=[kind], compression=packing)
+        np.testing.assert_array_equal(decode_photo(data, name="a"), photo())
+
+
+def test_a_palette_that_takes_no_indices_is_refused_by_name():
+    data = bytearray(tiff(deep(photo()[..., 0], "f4"), photometric="minisblack"))
+    place = data.index(struct.pack("<HHI", 262, 3, 1)) + 8
+    data[place : place + 2] = struct.pack("<H", 3)
+    with pytest.raises(UserError, match=r"a.tif: cannot be decoded \(a TIFF of a palette .* of type float32\)"):
+        decode_photo(bytes(data), name="a.tif")
+    with pytest.raises(UserError, match=r"a.tif: cannot be decoded \(damaged: it has no image\)"):
+        decode_photo(b"II*\0" + bytes(12), name="a.tif")
+
+
 @pytest.mark.parametrize("kind", ["u1", "u2"])
 def test_orientation_and_colour_profile_count_at_every_depth(kind):
     stored = np.zeros((2, 3, 3), np.uint8)
@@ -200,6 +233,24 @@ def test_without_imagecodecs_packed_samples_of_16_bits_are_read_and_what_others_
         decode_photo(cut, name="a.tif")
     with pytest.raises(UserError, match=r"a.tif: .*pip install imagecodecs.*'\.\[tiff\]'"):
         decode_photo(floats, name="a.tif")
+
+
+@pytest.mark.parametrize(
+    ("kind", "colours"), [("f4", "minisblack"), ("f4", "miniswhite"), ("i4", "minisblack"), ("u4", "minisblack")]
+)
+def test_without_imagecodecs_deep_grey_is_read(monkeypatch, kind, colours):
+    pytest.importorskip("imagecodecs")
+    stored, expected = levels_of(colours)
+    data = tiff(deep(stored[..., 0], kind), photometric=colours, compression="lzw", predictor=True)
+    unknown = [
+        tiff(deep(stored[..., 0], "f4"), compression="packbits", predictor=True),
+        tiff(deep(stored[..., 0], "u4"), photometric="miniswhite", compression="lzw"),
+    ]
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    np.testing.assert_allclose(decode_photo(data, name="a").astype(int), expected, atol=1)
+    for other in unknown:
+        with pytest.raises(UserError, match="pip install imagecodecs"):
+            decode_photo(other, name="a")
 
 
 LARGE, SMALL = photo(96, 128), np.zeros((24, 32, 3), np.uint8)
