@@ -35,13 +35,15 @@ def start_jax() -> list[jax.Device]:
     try:
         return jax.local_devices()
     except Exception as error:  # RuntimeError, or an AssertionError without a word, by platform and version
-        asked = getattr(jax.config, "jax_platforms", None)
-        if not asked:
-            raise UserError(f"JAX cannot start ({_reason(error)}); JAX_PLATFORMS=cpu has it use the CPU") from error
-        raise UserError(
-            f"JAX_PLATFORMS={asked}: JAX cannot start on it ({_reason(error)}); unset JAX_PLATFORMS to use what this"
-            " machine has, or, for an NVIDIA GPU, pip install 'jax[cuda12]'"
-        ) from error
+        for variable in ("JAX_PLATFORM_NAME", "JAX_PLATFORMS"):
+            if asked := getattr(jax.config, variable.lower(), None):
+                gpu = any(word in asked for word in ("cuda", "gpu"))
+                install = ", or, for an NVIDIA GPU, pip install 'jax[cuda12]'" if gpu else ""
+                raise UserError(
+                    f"{variable}={asked}: JAX cannot start on it ({_reason(error)}); unset {variable} to use what this"
+                    f" machine has{install}"
+                ) from error
+        raise UserError(f"JAX cannot start ({_reason(error)}); JAX_PLATFORMS=cpu has it use the CPU") from error
 
 
 def _reason(error: Exception) -> str:

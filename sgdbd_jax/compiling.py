@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import jaxlib.version
 
 _FUSIONS = "xla_cpu_experimental_ynn_fusion_type"
@@ -19,18 +20,31 @@ OPTIONS: dict[str, Any] = {_FUSIONS: ""} if _MISCOUNTS else {}
 
 
 def jit(function: Callable, *, options: dict[str, Any] | None = None, **how: Any) -> Callable:
-    """`jax.jit` with `OPTIONS`.
+    """`jax.jit` with `OPTIONS`; inside another program, whose options hold, or a transformation, plain `jax.jit`.
 
     Args:
         function: what is compiled.
         options: of the compiler, beside `OPTIONS`.
         how: as `jax.jit` takes it: `static_argnums`, `donate_argnums`.
+
+    Returns:
+        The compiled function; its `lower` is that of `jax.jit`.
     """
-    return jax.jit(function, compiler_options=OPTIONS | (options or {}), **how)
+    alone = jax.jit(function, compiler_options=OPTIONS | (options or {}), **how)
+    inside = jax.jit(function, **how)
+
+    @functools.wraps(function)
+    def run(*arguments: Any) -> Any:
+        # JAX refuses options inside a program; there, an array may be traced even if no argument is.
+        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((arguments, jnp.zeros(()))))
+        return (inside if traced else alone)(*arguments)
+
+    run.lower = alone.lower  # type: ignore[attr-defined]
+    return run
 
 
 def pmap(function: Callable, *, devices: Sequence[jax.Device] | None, **how: Any) -> Callable:
-    """`jax.pmap` with `OPTIONS`, for arguments of one shape: it is compiled by the first call.
+    """`jax.pmap` with `OPTIONS`; of several processes without, which share out GPUs, where these have no part.
 
     Args:
         function: what is compiled.
@@ -38,12 +52,15 @@ def pmap(function: Callable, *, devices: Sequence[jax.Device] | None, **how: Any
         how: the same: `axis_name`, `in_axes`, `out_axes`, `donate_argnums`.
     """
     mapped = jax.pmap(function, devices=devices, **how)
-    compiled: list[Callable] = []
+    if jax.process_count() > 1:  # a program that is compiled by hand takes the arrays of all of them
+        return mapped
+    compiled: dict[Any, Callable] = {}
 
     @functools.wraps(function)
     def run(*arguments: Any) -> Any:
-        if not compiled:
-            compiled.append(mapped.lower(*arguments).compile(compiler_options=OPTIONS))
-        return compiled[0](*arguments)
+        kind = jax.tree.structure(arguments), tuple(map(jax.typeof, jax.tree.leaves(arguments)))
+        if kind not in compiled:
+            compiled[kind] = mapped.lower(*arguments).compile(compiler_options=OPTIONS)
+        return compiled[kind](*arguments)
 
     return run

@@ -37,7 +37,7 @@ def as_pixels(photo: Any) -> np.ndarray:
     if hasattr(photo, "read") or hasattr(photo, "read_bytes"):  # the latter: a path inside an archive
         return _read(photo)
     if isinstance(photo, memoryview) or hasattr(photo, "__array__"):
-        return np.asarray(photo)
+        return _as_array(photo)
     raise TypeError(
         "a photo is a path, an open file, bytes, a PIL image or a uint8 array [H, W, 3], and several are a list or"
         f" tuple of these; here {type(photo).__name__}"
@@ -61,6 +61,8 @@ def _remedy(photo: np.ndarray) -> str:
     """What makes a photo of an array that is none, if anything is known to."""
     if photo.size == 0:
         return "it has no pixels"
+    if photo.dtype == object:
+        return "several photos are taken as a list"
     if photo.ndim == 1 and photo.dtype == np.uint8:
         return "bytes of an image file are taken as bytes: array.tobytes()"
     if photo.ndim == 3 and photo.shape[0] in (1, 3, 4) and photo.shape[2] not in (1, 3, 4):
@@ -76,6 +78,16 @@ def _remedy(photo: np.ndarray) -> str:
     if photo.ndim == 3 and np.issubdtype(photo.dtype, np.integer):
         return "of values from 0 to 255: array.astype(np.uint8)"
     return ""
+
+
+def _as_array(photo: Any) -> np.ndarray:
+    try:
+        return np.asarray(photo)
+    except Exception as error:  # of another library's: on a GPU, with a gradient, of a type that NumPy has not
+        raise ValueError(
+            f"{type(photo).__name__} cannot become a NumPy array ({str(error) or type(error).__name__}); make it uint8"
+            " [H, W, 3] in the computer's memory"
+        ) from error
 
 
 def _read(file: Any) -> np.ndarray:

@@ -111,7 +111,7 @@ def try_all(
         for family, seeds in families:
             folder = out / family.name
             folder.mkdir(exist_ok=True)
-            for case in family.run(seeds, folder):
+            for case in _all_of(family, seeds, folder):
                 case = replace(case, family=family.name)
                 cases.append(case)
                 lines.write(json.dumps(asdict(case)) + "\n")
@@ -119,6 +119,14 @@ def try_all(
                 progress(case)
     (out / "table.md").write_text(table([family for family, _ in families], cases) + "\n")
     return cases
+
+
+def _all_of(family: Family, seeds: Sequence[int], folder: Path) -> Iterator[Case]:
+    """The cases of a family; if it breaks off, that is one more, and the other families go on."""
+    try:
+        yield from family.run(seeds, folder)
+    except Exception as error:
+        yield Case(seeds[0], "the rest of the family", "crashed", f"{one_line(error)}, at {place(error)}", 0.0)
 
 
 def table(families: Iterable[Family], cases: Sequence[Case]) -> str:

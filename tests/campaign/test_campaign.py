@@ -113,6 +113,23 @@ def test_the_table_counts_ends_and_names_how_to_try_a_failure_again(tmp_path):
     assert table([family], cases[:1]).splitlines()[-1] == "| all | 1 | 1 | 0 | 0 | 0 | 0 |"
 
 
+def test_a_family_that_breaks_off_is_a_crash_and_the_others_go_on(tmp_path):
+    def break_off(seeds, folder):
+        yield Case("", 0, "a case", "survived", "", 1.0)
+        raise FileNotFoundError("photos")
+
+    def go_on(seeds, folder):
+        yield Case("", 0, "a case", "survived", "", 1.0)
+
+    families = [Family("one", "one", 2, 2, break_off), Family("two", "two", 1, 1, go_on)]
+    cases = try_all([(family, range(family.count)) for family in families], tmp_path, progress=lambda _: None)
+    assert [(case.family, case.outcome) for case in cases] == [
+        ("one", "survived"),
+        ("one", "crashed"),
+        ("two", "survived"),
+    ]
+
+
 def test_the_command_tries_one_case_again_and_its_exit_code_tells_the_end(tmp_path, capsys, monkeypatch):
     assert main(["--out", str(tmp_path), "--only", "decoding", "--seed", "77"]) == 0
     assert "| photos damaged | 1 | 1 | 0 | 0 | 0 | 0 |" in capsys.readouterr().out
@@ -154,7 +171,7 @@ def test_a_seed_is_a_case(tmp_path):
 
 @pytest.mark.parametrize("family", [*decoding.FAMILIES, *hostile.FAMILIES], ids=lambda family: family.name)
 def test_what_is_damaged_or_hostile_is_answered_or_refused(family, tmp_path):
-    cases = list(family.run(range(family.quick), tmp_path))
+    cases = try_all([(family, range(family.quick))], tmp_path, progress=lambda _: None)
     assert len(cases) == family.quick
     assert [case for case in cases if case.outcome not in ("survived", "skipped")] == []
     assert Counter(case.outcome for case in cases)["survived"] > family.quick / 2
