@@ -1,6 +1,11 @@
 """Fixtures of all test files."""
 
+import os
 from collections.abc import Iterator
+
+# Compiled with little care, here and in the processes that tests start: most of a test's time is the compiler's. Before
+# JAX is imported, which reads it.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
 import pytest
