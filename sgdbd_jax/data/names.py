@@ -57,7 +57,7 @@ def read_names(where: str | os.PathLike) -> list[str]:
             mark; or `cuhk:train`, `cuhk:validation` or `cuhk:test`.
 
     Raises:
-        UserError: no such file or split, no names in it, or a CSV of several splits.
+        UserError: no such file or split, no names in it, no such text, or a CSV of several splits.
     """
     if not os.fspath(where):
         raise UserError("names: is empty; name a file, or cuhk:train, cuhk:validation or cuhk:test")
@@ -66,9 +66,11 @@ def read_names(where: str | os.PathLike) -> list[str]:
         return cuhk_names(split)
     try:
         data = Path(where).read_bytes()
-        if lacks_mark(data):
-            raise UserError(f"{where}: {NO_MARK}")
-        text = marked_text(data) or data.decode()
+        text = marked_text(data)
+        if text is None:
+            if lacks_mark(data):
+                raise UserError(f"{where}: {NO_MARK}")
+            text = data.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{where}: not a readable list of names ({error})") from error
     stripped = (line.lstrip(MARK).strip() for line in text.splitlines())

@@ -86,9 +86,10 @@ def _expand(arguments: Iterable[str], read_list: Callable[[], bytes]) -> Iterato
 
 
 def _listed(data: bytes) -> Iterator[str]:
-    text = marked_text(data, errors="surrogateescape") or os.fsdecode(data)
+    marked = marked_text(data, errors="surrogateescape")
+    text = os.fsdecode(data) if marked is None else marked
     names = text.split("\0") if "\0" in text else re.split("[\r\n]+", text)
-    if lacks_mark(data) and not all(os.path.lexists(name) for name in names if name):
+    if marked is None and lacks_mark(data) and not all(os.path.lexists(name) for name in names if name):
         raise UserError(f"-: {NO_MARK}")
     for name in names:
         while name.startswith(MARK) and not os.path.lexists(name):  # joined lists have their marks further down

@@ -242,9 +242,7 @@ def test_a_folder_that_cannot_be_is_refused_before_anything_starts(tmp_path, mon
     (tmp_path / "file").touch()
     monkeypatch.setattr(benchmark, "start_jax", lambda: pytest.fail("started"))
     for place in ("file", "file/out"):
-        with pytest.raises(
-            UserError, match=r"benchmark\.json: cannot be written \(.*file is no folder\); name another"
-        ):
+        with pytest.raises(UserError, match=r"benchmark\.json: cannot be written \(.*file is no folder\)"):
             benchmark.main(["--out", str(tmp_path / place)])
 
 
