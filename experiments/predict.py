@@ -35,12 +35,14 @@ def main(argv: list[str] | None = None) -> int:
     from tqdm import tqdm
 
     from sgdbd_jax.data.photos import MAX_PIXELS
+    from sgdbd_jax.files import check_folder
     from sgdbd_jax.folders.alone import alone
     from sgdbd_jax.folders.inputs import find_photos
     from sgdbd_jax.folders.outputs import Results
     from sgdbd_jax.folders.plan import Request, make_plan
     from sgdbd_jax.folders.run import run
 
+    check_folder(options.out)
     inputs = find_photos(options.paths, recursive=options.recursive, read_list=lambda: sys.stdin.buffer.read())
     _say_what_gave_no_photos(inputs)
     request = Request(

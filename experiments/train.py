@@ -18,6 +18,7 @@ from sgdbd_jax.config import Config
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import replace
 from sgdbd_jax.presets import PAPER, PRESETS
+from sgdbd_jax.training.workdir import check_name
 
 HELP = {
     "demo": "small networks, scenes made here; minutes on 2 cores",
@@ -42,7 +43,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Config]:
     """The command line, and the config it asks for.
 
     Raises:
-        UserError: a value that the config refuses.
+        UserError: a value that the config refuses, or a work folder in which nothing can be saved.
     """
     presets = "\n".join(f"  {name:12} {text}" for name, text in HELP.items())
     parser = argparse.ArgumentParser(
@@ -67,6 +68,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Config]:
         changes["sets.data"] = "folders"
     config = replace(preset, changes)
     options.workdir = options.workdir or Path("runs") / options.preset
+    check_name(options.workdir)
     several = [options.coordinator, options.num_processes, options.process_id]
     if any(value is not None for value in several) and None in several:
         raise UserError("coordinator, num_processes, process_id: give all three, or none")

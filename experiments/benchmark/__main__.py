@@ -19,6 +19,7 @@ from sgdbd_jax.cli import allocator, command, compiled
 from sgdbd_jax.config import Config
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import replace
+from sgdbd_jax.files import check_folder
 from sgdbd_jax.presets import PRESETS
 
 PARTS = ("step", "predict", "data", "startup", "growth")
@@ -38,6 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     batches = _numbers("batches", options.batches) if options.batches else None
     if options.against and importlib.util.find_spec("torch") is None:
         raise UserError("--against torch: PyTorch is not installed; `pip install -e '.[benchmark]'` brings it")
+    check_folder(options.out, ("benchmark.json", "benchmark.png", "growth.png"))
     compiled.keep()
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch needs some of a GPU's memory too
     start_jax()
@@ -61,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     rows: list[report.Row] = []
     if (load := os.getloadavg()[0]) > 0.5:
         tqdm.write(f"warning: the machine is busy (load {load:.1f}): times, PyTorch's first, will mislead", sys.stderr)
-    report.write(options.out, about, rows)  # a folder that cannot be written is told at once
+    report.write(options.out, about, rows)
     failed = []
     for part in ("machine", *parts):
         try:

@@ -36,7 +36,8 @@ def alone(folder: Path, *, say: Callable[[str], None]) -> Iterator[None]:
     finally:
         if lock is not None:
             with contextlib.suppress(OSError):
-                os.unlink(folder / LOCK)  # before it is unlocked, or it might be another's
+                if os.path.samestat(os.fstat(lock), os.stat(folder / LOCK)):  # the folder may be another by now
+                    os.unlink(folder / LOCK)  # before it is unlocked, or it might be another's
             os.close(lock)
 
 

@@ -1,26 +1,18 @@
 """From the arguments of `sgdbd` to photos, and to the names of their results."""
 
-import codecs
 import errno
 import glob
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sgdbd_jax.data.formats import EXPECTED, is_photo
 from sgdbd_jax.data.listing import bare_name, is_result
-from sgdbd_jax.errors import shown
+from sgdbd_jax.data.names import MARK, NO_MARK, lacks_mark, marked_text
+from sgdbd_jax.errors import UserError, shown
 from sgdbd_jax.folders.thumbnails import FOLDER as THUMBNAILS
-
-# What a list may begin with, as Windows' programs write it. UTF-32 first: its mark begins with UTF-16's.
-MARKS = {
-    codecs.BOM_UTF8: "utf-8",
-    codecs.BOM_UTF32_LE: "utf-32-le",
-    codecs.BOM_UTF32_BE: "utf-32-be",
-    codecs.BOM_UTF16_LE: "utf-16-le",
-    codecs.BOM_UTF16_BE: "utf-16-be",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +57,10 @@ def find_photos(arguments: Iterable[str], *, recursive: bool, read_list: Callabl
         read_list: gives the list that `-` stands for: more arguments, one a line or, if it has a NUL byte anywhere,
             each ended by one, as `find -print0` writes them, for names with newlines. Names are bytes, as the system
             has them, unless the list begins with a byte order mark and is text of that encoding: UTF-8, 16 or 32.
+            A mark that begins a name further down, as in joined lists, is no part of it unless such a file exists.
+
+    Raises:
+        UserError: the list seems to be UTF-16 without a mark.
     """
     inputs = Inputs()
     seen, folders = set(), dict[str, str]()
@@ -86,20 +82,20 @@ def _expand(arguments: Iterable[str], read_list: Callable[[], bytes]) -> Iterato
         if argument != "-":
             yield argument
             continue
-        data = _as_named(read_list())
-        names = data.split(b"\0") if b"\0" in data else data.splitlines()
-        yield from (os.fsdecode(name) for name in names if name)
+        yield from _listed(read_list())
 
 
-def _as_named(data: bytes) -> bytes:
-    """A list with its names in bytes as the system has them."""
-    for mark, encoding in MARKS.items():
-        if data.startswith(mark):
-            try:
-                return os.fsencode(data.removeprefix(mark).decode(encoding))
-            except UnicodeError:  # no such text: what looks like a mark begins a name
-                continue
-    return data
+def _listed(data: bytes) -> Iterator[str]:
+    marked = marked_text(data, errors="surrogateescape")
+    text = os.fsdecode(data) if marked is None else marked
+    names = text.split("\0") if "\0" in text else re.split("[\r\n]+", text)
+    if marked is None and lacks_mark(data) and not all(os.path.lexists(name) for name in names if name):
+        raise UserError(f"-: {NO_MARK}")
+    for name in names:
+        while name.startswith(MARK) and not os.path.lexists(name):  # joined lists have their marks further down
+            name = name.removeprefix(MARK)
+        if name:
+            yield name
 
 
 def _matches(pattern: str, inputs: Inputs) -> list[str]:

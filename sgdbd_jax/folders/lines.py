@@ -86,15 +86,23 @@ class Appending:
         """Adds a line, which outlasts the process."""
         line = memoryview(to_line(record))
         with self._telling():
-            if not os.path.samestat(self._path.stat(), os.fstat(self._file.fileno())):  # nobody would read the line
-                raise OSError(None, "another file is there now")
+            self._check_place()  # or nobody would read the line
             while line:
                 line = line[self._file.write(line) :]
+
+    def check(self) -> None:
+        """Refuses when the file was removed, or another took its place: what is beside it belongs to others, then."""
+        with self._telling():
+            self._check_place()
 
     def sync(self) -> None:
         """Has the lines outlast a power failure, too."""
         with self._telling():
             os.fsync(self._file.fileno())
+
+    def _check_place(self) -> None:
+        if not os.path.samestat(self._path.stat(), os.fstat(self._file.fileno())):
+            raise OSError(None, "another file is there now")
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:

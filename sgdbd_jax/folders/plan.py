@@ -17,6 +17,7 @@ from sgdbd_jax.folders.inputs import Inputs, Photo
 from sgdbd_jax.folders.naming import fitting, name_results
 from sgdbd_jax.folders.outputs import Results
 from sgdbd_jax.folders.record import Record, failure
+from sgdbd_jax.folders.thumbnails import has_thumbnails
 
 
 @dataclass(frozen=True)
@@ -131,8 +132,10 @@ def _is_done(request: Request, settings: str, photo: Photo, name: str, record: R
     try:
         if record.photo is None:  # of an earlier version: nothing of the photo may have changed since
             return min(file.stat().st_mtime_ns for file in files.values()) >= max(times(photo.path)[1:])
-        return record.photo.is_still(photo.path) and all(
-            file.stat().st_size == record.files.get(ending) for ending, file in files.items()
+        return (
+            all(file.stat().st_size == record.files.get(ending) for ending, file in files.items())
+            and has_thumbnails(request.out, record.path)  # versions that tell the photo's file have written them
+            and record.photo.is_still(photo.path)
         )
     except OSError:
         return False

@@ -62,9 +62,9 @@ def run(
         detector, request.out, request.results, max_pixels=request.max_pixels, say=say, should_stop=should_stop
     )
     jobs = itertools.takewhile(lambda _: not should_stop(), plan.jobs)
-    try:
-        with report.append(request.out) as lines:
-            saved = time.monotonic()
+    with report.append(request.out) as lines:
+        saved = time.monotonic()
+        try:
             for record in work_ahead(worker, jobs, workers=WORKERS):
                 if record is None:  # left, at a stop
                     continue
@@ -74,8 +74,9 @@ def run(
                 if time.monotonic() > saved + SAVE_EVERY:
                     lines.sync()
                     saved = time.monotonic()
-    finally:
-        report.show(request.out)
+        finally:
+            lines.check()  # pages of a folder that was moved away are not written into the one that took its place
+            report.show(request.out)
     before = len(plan.inputs.photos) - len(plan.jobs)
     return Outcome(
         done=before + ends["done"],

@@ -47,6 +47,14 @@ def write_thumbnails(out: Path, path: str, pictures: Iterable[bytes]) -> None:
         write_atomically(out / thumbnail_name(photo_key(path), kind), jpeg, durable=False)
 
 
+def has_thumbnails(out: Path, path: str) -> bool:
+    """Whether a photo's thumbnails are there; files that a power failure emptied are none."""
+    try:
+        return all((out / thumbnail_name(photo_key(path), kind)).stat().st_size for kind in KINDS)
+    except OSError:
+        return False
+
+
 def take_out(page: Path) -> None:
     """Makes files of the pictures that a page holds, where there are none; it is read line by line.
 

@@ -9,11 +9,25 @@ from typing import Any
 
 from sgdbd_jax import __version__
 from sgdbd_jax.config import FREE_FIELDS, Config
-from sgdbd_jax.errors import UserError
+from sgdbd_jax.errors import UserError, shown
 from sgdbd_jax.fields import flatten
 from sgdbd_jax.files import write_atomically
 
 PROGRAM = f"sgdbd_jax {__version__}"
+
+
+def check_name(workdir: Path) -> None:
+    """Refuses a work folder under whose name nothing could be saved, before there is anything to save.
+
+    Raises:
+        UserError: its path is no Unicode, as names of bytes may be on Linux.
+    """
+    path = workdir.absolute()
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        message = "is no Unicode text, under which checkpoints cannot be saved; name another folder"
+        raise UserError(f"{shown(path)}: {message}") from error
 
 
 def claim_workdir(workdir: Path, config: Config, inputs: Mapping[str, str] | None = None) -> None:
@@ -26,8 +40,9 @@ def claim_workdir(workdir: Path, config: Config, inputs: Mapping[str, str] | Non
 
     Raises:
         UserError: the folder holds a run of another version, config or inputs (all that differs is listed), or cannot
-            be written.
+            be written, or `check_name` refuses it.
     """
+    check_name(workdir)
     path = workdir / "config.json"
     now = json.loads(json.dumps({"made_by": PROGRAM, "config": flatten(config), "inputs": dict(inputs or {})}))
     done = (workdir / "classifier.safetensors").exists() or any((workdir / "checkpoints").glob("*/[0-9]*"))

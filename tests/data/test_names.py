@@ -31,7 +31,27 @@ def test_names_are_one_a_line_or_the_column_image(tmp_path, text):
     assert read_names(tmp_path / "names") == ["b.png", "c.png"]
 
 
-@pytest.mark.parametrize("data", [b"", b"\n \n", b"image,split\n"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-16-be"])
+@pytest.mark.parametrize("text", ["é.png\r\n夕日.png\r\n", "split,image\ntrain,é.png\ntrain,夕日.png\n"])
+def test_names_are_read_in_any_encoding_that_its_mark_tells(tmp_path, encoding, text):
+    mark = "\ufeff" if encoding.endswith("be") else ""
+    (tmp_path / "names").write_bytes((mark + text).encode(encoding))
+    assert read_names(tmp_path / "names") == ["é.png", "夕日.png"]
+
+
+def test_joined_lists_have_marks_further_down(tmp_path):
+    (tmp_path / "names").write_bytes("a.png\n".encode("utf-8-sig") + "b.png\n".encode("utf-8-sig"))
+    assert read_names(tmp_path / "names") == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_a_mark_is_refused_as_such(tmp_path, encoding):
+    (tmp_path / "names").write_bytes("a.png\né.png\n".encode(encoding)[:22])
+    with pytest.raises(UserError, match="names: looks like UTF-16 without a byte order mark; save the list as UTF-8"):
+        read_names(tmp_path / "names")
+
+
+@pytest.mark.parametrize("data", [b"", b"\n \n", b"image,split\n", b"\xef\xbb\xbf", b"\xff\xfe"])
 def test_a_file_without_names_is_refused(tmp_path, data):
     (tmp_path / "names").write_bytes(data)
     with pytest.raises(UserError, match="names: holds no names"):

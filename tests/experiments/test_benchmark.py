@@ -238,6 +238,14 @@ def test_without_torch_its_extra_is_named(run, monkeypatch):
         run("predict", "--against", "torch")
 
 
+def test_a_folder_that_cannot_be_is_refused_before_anything_starts(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(benchmark, "start_jax", lambda: pytest.fail("started"))
+    for place in ("file", "file/out"):
+        with pytest.raises(UserError, match=r"benchmark\.json: cannot be written \(.*file is no folder\)"):
+            benchmark.main(["--out", str(tmp_path / place)])
+
+
 @pytest.mark.parametrize(
     ("what", "options", "message"),
     [

@@ -1,5 +1,6 @@
 """The whole command: masks of a generator that says 0.75 of every pixel, names, failures, stops."""
 
+import base64
 import configparser
 import errno
 import importlib
@@ -9,6 +10,7 @@ import math
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +28,8 @@ from sgdbd_jax.errors import UserError
 from sgdbd_jax.files import write_atomically
 from sgdbd_jax.folders import report, worker
 from sgdbd_jax.folders import run as folder_run
+from sgdbd_jax.folders.plan import Request
+from sgdbd_jax.folders.thumbnails import photo_key
 
 ROOT = Path(__file__).parents[2]
 REPORTS = ["report.csv", "report.html", "report.jsonl"]
@@ -273,9 +277,11 @@ def test_a_full_disk_ends_the_run_with_the_report_of_what_was_done(run, tmp_path
 
 def test_a_folder_that_cannot_be_written_is_told_before_any_work(run, tmp_path, out, monkeypatch):
     out.write_bytes(b"a file")
-    monkeypatch.setattr(worker, "load_photo", lambda *_, **__: pytest.fail("worked"))
-    with pytest.raises(UserError, match="out"):
-        run(save(tmp_path / "a.png"))
+    monkeypatch.setattr(Request, "load_detector", lambda _: pytest.fail("worked"))
+    for folder in (out, out / "sub"):
+        with pytest.raises(UserError, match=f"{folder}: cannot be written .*out is no folder.; name another"):
+            run(save(tmp_path / "a.png"), "--out", folder)
+    assert out.read_bytes() == b"a file"
 
 
 @pytest.mark.parametrize(
@@ -475,6 +481,43 @@ def test_a_report_of_an_earlier_version_is_gone_on_with(run, tmp_path, out):
     assert resumed(run, photo, out)
 
 
+@pytest.mark.parametrize("what", ["report_thumbnails", "*.overlay.jpg", "emptied"])
+def test_resume_brings_back_pictures_of_the_report(run, tmp_path, out, what):
+    photo, other = save(tmp_path / "a.png"), save(tmp_path / "b.png")
+    assert run(photo, other) == 0
+    (picture,) = out.rglob(f"{photo_key(str(photo))}.overlay.jpg")
+    if what == "report_thumbnails":
+        shutil.rmtree(out / what)
+    elif what == "emptied":  # by a power failure
+        picture.write_bytes(b"")
+    else:
+        picture.unlink()
+    before = stamps(out, ".mask.png")
+    assert run(photo, other, "--resume") == 0
+    again = {name for name, at in stamps(out, ".mask.png").items() if at > before[name]}
+    assert again == ({"a.mask.png", "b.mask.png"} if what == "report_thumbnails" else {"a.mask.png"})
+    assert (out / "report.html").read_text().count("<img") == 4 and picture.stat().st_size
+    assert not resumed(run, photo, out)
+
+
+def test_resume_takes_pictures_out_of_a_page_of_an_earlier_version(run, tmp_path, out):
+    """No photo is done again for them; nor for want of pictures that its report never had."""
+    photo = save(tmp_path / "a.png")
+    assert run(photo) == 0
+    as_an_earlier_version_wrote(out)
+    os.utime(out / "a.mask.png")
+    page, (picture,) = (out / "report.html").read_text(), out.rglob("*.photo.jpg")
+    held = base64.b64encode(picture.read_bytes()).decode()
+    page = re.sub(r'src="[^"]+"', f'src="data:image/jpeg;base64,{held}"', page)
+    shutil.rmtree(out / "report_thumbnails")
+    (out / "report.html").write_text(page)
+    assert not resumed(run, photo, out)
+    assert (out / "report.html").read_text().count('src="report_thumbnails/') == 2
+    shutil.rmtree(out / "report_thumbnails")
+    (out / "report.html").unlink()
+    assert not resumed(run, photo, out)
+
+
 # Names that are too long.
 
 
@@ -643,6 +686,22 @@ def test_a_folder_that_is_removed_while_a_run_writes_is_told(run, tmp_path, out,
     with pytest.raises(UserError, match=r"report\.jsonl: cannot be written"):
         run(*(save(tmp_path / f"{at}.png") for at in range(9)))
     assert set(statuses(tmp_path / "gone").values()) <= {"done"}
+
+
+def test_a_folder_that_takes_the_place_of_a_run_s_gets_none_of_its_pages(run, tmp_path, out, monkeypatch):
+    load = worker.load_photo
+
+    def replace(path, **options):
+        if out.exists() and not (tmp_path / "gone").exists():
+            out.rename(tmp_path / "gone")
+            out.mkdir()
+            (out / "report.jsonl").write_text("")
+        return load(path, **options)
+
+    monkeypatch.setattr(worker, "load_photo", replace)
+    with pytest.raises(UserError, match=r"report\.jsonl: cannot be written \(another file is there now\)"):
+        run(save(tmp_path / "a.png"))
+    assert not (out / "report.csv").exists() and not (out / "report.html").exists()
 
 
 # Memory.

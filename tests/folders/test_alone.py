@@ -1,7 +1,9 @@
 """One run in a folder: who is kept out, and who is not."""
 
+import contextlib
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -120,3 +122,20 @@ def test_a_lock_that_another_user_left_is_no_obstacle(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "open", refuse)
     with alone(tmp_path, say=pytest.fail):
         pass
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_run_whose_folder_is_another_leaves_the_lock_of_the_next(tmp_path, removed):
+    """Or a third would get in beside it."""
+    out = tmp_path / "out"
+    with contextlib.ExitStack() as first:
+        first.enter_context(alone(out, say=pytest.fail))
+        if removed:
+            shutil.rmtree(out)
+        else:
+            out.rename(tmp_path / "moved")
+        with alone(out, say=pytest.fail):
+            first.close()
+            with pytest.raises(UserError, match="another run"), alone(out, say=pytest.fail):
+                pytest.fail("let in")
+    assert os.listdir(out) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sgdbd_jax.errors import shown
+from sgdbd_jax.errors import UserError, shown
 from sgdbd_jax.folders.inputs import find_photos
 
 
@@ -143,6 +143,34 @@ def test_a_list_may_begin_with_a_byte_order_mark(here, mark, encoding, end):
     for last in (end, ""):
         assert [path for path, _ in photos("-", stdin=mark + (end.join(names) + last).encode(encoding))] == names
     assert refused("-", stdin=mark) == {}
+
+
+@pytest.mark.parametrize("end", ["\n", "\0"], ids=["LF", "NUL"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_lists_that_were_joined_have_marks_further_down(here, encoding, end):
+    """Also where the first was empty; a name that begins with the mark, as it may, is that file."""
+    touch("a.jpg", "b.jpg", "\ufeffc.jpg")
+    listed = b"".join(f"{name}{end}".encode(encoding) for name in ("a.jpg", "b.jpg", "c.jpg"))
+    listed = "".encode(encoding) + listed
+    assert [path for path, _ in photos("-", stdin=listed)] == ["a.jpg", "b.jpg", "\ufeffc.jpg"]
+
+
+def test_a_list_with_a_mark_may_hold_a_name_of_other_bytes(here):
+    name = os.fsdecode(b"caf\xe9.jpg")
+    touch("a.jpg", name)
+    assert [path for path, _ in photos("-", stdin=codecs.BOM_UTF8 + b"a.jpg\ncaf\xe9.jpg\n")] == ["a.jpg", name]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_a_mark_is_one_clear_line(here, encoding):
+    with pytest.raises(UserError, match="-: looks like UTF-16 without a byte order mark; save the list as UTF-8"):
+        photos("-", stdin="./a.jpg\n./夕日.jpg\n".encode(encoding))
+
+
+def test_short_names_ended_by_nul_are_no_utf_16(here):
+    touch("a", "b", "c")
+    assert [path for path, _ in photos("-", stdin=b"a\0b\0c\0")] == ["a", "b", "c"]
+    assert set(refused("-", stdin=b"x\0y\0")) == {"x", "y"}
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfea.jpg", b"\xef\xbb\xbf\xff.jpg", b"\xfe\xff\xd8\x00.jpg"])

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from experiments.train import parse
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import replace
 from sgdbd_jax.presets import DEMO
@@ -96,3 +97,20 @@ def test_a_work_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/run/config\.json: cannot be written \(Not a directory\)"):
         claim_workdir(tmp_path / "file" / "run", DEMO)
+
+
+@pytest.mark.parametrize("name", ["\udcff", "\udcff/run"])
+def test_a_work_folder_that_is_no_unicode_is_refused_before_anything_is_made(tmp_path, name):
+    """Orbax could save nothing there, which would show at the first checkpoint."""
+    with pytest.raises(UserError, match=r"udcff.* is no Unicode text, under which checkpoints cannot be saved; name"):
+        claim_workdir(tmp_path / name, DEMO)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_work_folder_that_is_no_unicode_is_refused_with_the_command_line(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="is no Unicode text"):
+        parse(["--workdir", str(tmp_path / "\udcff" / "run")])
+    (tmp_path / "\udcff").mkdir()
+    monkeypatch.chdir(tmp_path / "\udcff")  # where the folder's own name is not to blame
+    with pytest.raises(UserError, match=r"udcff/runs/demo': is no Unicode text"):
+        parse([])
