@@ -30,8 +30,7 @@ def to_unit(photo: jax.Array) -> jax.Array:
 
 def normalise(photo: jax.Array, norm: InputNorm) -> jax.Array:
     """RGB in [0, 1] to what the network was made for: `(x - mean) / std`, `[B, H, W, 3]`."""
-    mean, std = (jnp.asarray(values, jnp.float32) for values in (norm.mean, norm.std))
-    return (photo - mean) / std
+    return (photo - jnp.asarray(norm.mean)) / jnp.asarray(norm.std)
 
 
 def batch_norm(x: jax.Array, *, name: str, train: bool, axis_name: str | None) -> jax.Array:
@@ -54,7 +53,7 @@ class Conv(nn.Module):
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
-        x = x.astype(jnp.float32)  # whatever `jax_enable_x64` made of it
+        x = x.astype(kernel.dtype)  # which is float32, whatever `jax_enable_x64` made of the photo
         if self.has_variable("taps", "taps"):
             return winograd(x, self.get_variable("taps", "taps")) + bias
         return convolve(x, kernel, self.stride) + bias

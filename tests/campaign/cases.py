@@ -126,7 +126,7 @@ def _all_of(family: Family, seeds: Sequence[int], folder: Path) -> Iterator[Case
     try:
         yield from family.run(seeds, folder)
     except Exception as error:
-        yield Case(seeds[0], "the rest of the family", "crashed", f"{one_line(error)}, at {place(error)}", 0.0)
+        yield Case("", seeds[0], "the rest of the family", "crashed", f"{one_line(error)}, at {place(error)}", 0.0)
 
 
 def table(families: Iterable[Family], cases: Sequence[Case]) -> str:

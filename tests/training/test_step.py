@@ -299,7 +299,10 @@ def test_a_trunk_takes_the_place_of_random_kernels():
 def test_discriminators_start_from_as_much_of_a_vgg16_as_they_have():
     names, channels = ("conv1_1", "conv1_2", "conv2_1"), (3, 64, 64, 128)
     trunk = {
-        name: {"kernel": np.full((3, 3, *channels[at : at + 2]), at, np.float32), "bias": np.full(channels[at + 1], at)}
+        name: {
+            "kernel": np.full((3, 3, *channels[at : at + 2]), at, np.float32),
+            "bias": np.full(channels[at + 1], at, np.float32),
+        }
         for at, name in enumerate(names)
     }
     fields = {"channels": (64, 64), "strides": (1, 2), "init": "vgg16"}
@@ -393,7 +396,7 @@ def test_real_photos_are_those_of_the_second_draw_if_there_is_one():
 
 @pytest.mark.parametrize("level", [0.02, 0.25, 0.9])
 def test_what_is_said_of_a_mask_by_hand(level):
-    """Of a generator whose mask is the same everywhere."""
+    """Of a generator whose mask is the same everywhere; its mean is a sum in float32, one pixel after the other."""
     step, config = compiled_step(MASK_TERMS)
     state = init_game(config, NETWORKS)
     head = {"kernel": jnp.zeros((3, 3, 3, 1)), "bias": jnp.full(1, math.log(level / (1 - level)))}
@@ -401,12 +404,12 @@ def test_what_is_said_of_a_mask_by_hand(level):
     _, metrics = step(state.replace(generator=generator), {}, make_batch(config))
     metrics = {name: float(value) for name, value in metrics.items()}
     entropy = -level * math.log2(level) - (1 - level) * math.log2(1 - level)
-    assert metrics["coverage"] == pytest.approx(level, rel=1e-5)
+    assert metrics["coverage"] == pytest.approx(level, rel=3e-5)
     assert metrics["coverage_spread"] == pytest.approx(0, abs=1e-3)
-    assert metrics["mask_entropy"] == pytest.approx(entropy, rel=1e-5)
-    assert metrics["coverage_term"] == pytest.approx(2 * max(0.1 - level, 0), rel=1e-5)
-    assert metrics["binarisation"] == pytest.approx(3 * min(level, 1 - level), rel=1e-5)
-    assert metrics["g_loss"] == pytest.approx(metrics["coverage_term"] + metrics["binarisation"], rel=1e-5)
+    assert metrics["mask_entropy"] == pytest.approx(entropy, rel=3e-5)
+    assert metrics["coverage_term"] == pytest.approx(2 * max(0.1 - level, 0), rel=3e-5)
+    assert metrics["binarisation"] == pytest.approx(3 * min(level, 1 - level), rel=3e-5)
+    assert metrics["g_loss"] == pytest.approx(metrics["coverage_term"] + metrics["binarisation"], rel=3e-5)
 
 
 def test_the_spread_of_coverage_is_that_from_photo_to_photo():
