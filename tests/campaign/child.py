@@ -67,12 +67,9 @@ def locking(folder: str) -> None:
     """A folder becomes read-only at the same moments."""
     import subprocess
 
-    def lock() -> None:
-        deadline = time.monotonic() + 20
-        while subprocess.run(["mount", "-o", "remount,ro,bind", folder], capture_output=True).returncode:
-            if time.monotonic() > deadline:  # busy, as long as a file is being written
-                raise RuntimeError(f"{folder} cannot be made read-only")
-            time.sleep(0.01)
+    def lock() -> None:  # by a mount above, for one with files that are open to be written cannot become so
+        for options in (["--bind", folder, folder], ["-o", "remount,ro,bind", folder]):
+            subprocess.run(["mount", *options], check=True, capture_output=True)
 
     _at(lock)
 
