@@ -1,13 +1,14 @@
-"""How this package compiles: `jit` and `pmap`, without the compiler's fusions that are sometimes wrong.
+"""How what is not trained is compiled: without the compiler's fusions that are sometimes wrong.
 
 jaxlib 0.10.2 to 0.11 hand convolutions, matrix products and sums on CPUs to YNNPACK, fused with what surrounds them,
 and some of these programs give wrong numbers without an error (JAX's issue 39103): a product with more than 32,768
-columns whose sum along the other axis follows has some of the columns' sums in the place of others. Without them
-networks train as fast, and masks are made faster.
+columns whose sum along the other axis follows has some of the columns' sums in the place of others. Masks are made
+faster without them. Training steps, which would be slowed by two fifths, are compiled with them (`training/parallel`):
+none has a product and a sum in one fusion, which their tests look for.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,7 +21,7 @@ OPTIONS: dict[str, Any] = {_FUSIONS: ""} if _MISCOUNTS else {}
 
 
 def jit(function: Callable, *, options: dict[str, Any] | None = None, **how: Any) -> Callable:
-    """`jax.jit` with `OPTIONS`; inside another program, whose options hold, or a transformation, plain `jax.jit`.
+    """`jax.jit` with `OPTIONS`; plain `jax.jit` inside a transformation or another program, whose options hold.
 
     Args:
         function: what is compiled.
@@ -40,27 +41,4 @@ def jit(function: Callable, *, options: dict[str, Any] | None = None, **how: Any
         return (inside if traced else alone)(*arguments)
 
     run.lower = alone.lower  # type: ignore[attr-defined]
-    return run
-
-
-def pmap(function: Callable, *, devices: Sequence[jax.Device] | None, **how: Any) -> Callable:
-    """`jax.pmap` with `OPTIONS`; of several processes without, which share out GPUs, where these have no part.
-
-    Args:
-        function: what is compiled.
-        devices: as `jax.pmap` takes them.
-        how: the same: `axis_name`, `in_axes`, `out_axes`, `donate_argnums`.
-    """
-    mapped = jax.pmap(function, devices=devices, **how)
-    if jax.process_count() > 1:  # a program that is compiled by hand takes the arrays of all of them
-        return mapped
-    compiled: dict[Any, Callable] = {}
-
-    @functools.wraps(function)
-    def run(*arguments: Any) -> Any:
-        kind = jax.tree.structure(arguments), tuple(map(jax.typeof, jax.tree.leaves(arguments)))
-        if kind not in compiled:
-            compiled[kind] = mapped.lower(*arguments).compile(compiler_options=OPTIONS)
-        return compiled[kind](*arguments)
-
     return run

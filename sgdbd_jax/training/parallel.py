@@ -1,4 +1,4 @@
-"""One device or many: the only file that asks for `pmap`."""
+"""One device or many: the only file that names `pmap`."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from sgdbd_jax.compiling import jit, pmap
 from sgdbd_jax.errors import UserError
 
 AXIS = "devices"
@@ -34,8 +33,8 @@ def parallelize(step: Step, devices: Sequence[jax.Device]) -> Step:
         A function of the same arguments.
     """
     if axis_name(devices) is None:
-        return jit(step, donate_argnums=0)
-    mapped = pmap(
+        return jax.jit(step, donate_argnums=0)
+    mapped = jax.pmap(
         step,
         axis_name=AXIS,
         in_axes=(None, None, 0),

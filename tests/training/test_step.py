@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import math
+import re
 
 import flax.linen as nn
 import jax
@@ -410,6 +411,15 @@ def test_what_is_said_of_a_mask_by_hand(level):
     assert metrics["coverage_term"] == pytest.approx(2 * max(0.1 - level, 0), rel=3e-5)
     assert metrics["binarisation"] == pytest.approx(3 * min(level, 1 - level), rel=3e-5)
     assert metrics["g_loss"] == pytest.approx(metrics["coverage_term"] + metrics["binarisation"], rel=3e-5)
+
+
+def test_no_fusion_of_a_step_has_a_product_and_a_sum():
+    """Which some versions of the compiler's library get wrong; see `sgdbd_jax.compiling`."""
+    text = compiled_step()[0].as_text()
+    bodies = dict(re.findall(r"^%(\S+) \([^\n]*\{\n(.*?)^\}", text, flags=re.MULTILINE | re.DOTALL))
+    fused = re.findall(r"calls=%(\S+?),[^\n]*__ynn_fusion", text)
+    assert set(fused) <= set(bodies) and bool(fused) == ("__ynn_fusion" in text)
+    assert [name for name in fused if " dot(" in bodies[name] and " reduce(" in bodies[name]] == []
 
 
 def test_the_spread_of_coverage_is_that_from_photo_to_photo():
