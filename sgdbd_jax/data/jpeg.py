@@ -19,6 +19,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from sgdbd_jax.data.opened import LEAST, Hearer, Opened, describe, open_with_pillow, unpack, whole
 
 _END = b"\xff\xd9"
+_NO_ZERO = re.compile(rb"[^\0]")
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _MARKER = re.compile(rb"\xff[^\0]", re.DOTALL)  # in coded data, where a byte FF is followed by 0
 _EOI, _SOS, _DHT, _DRI, _DNL = 0xD9, 0xDA, 0xC4, 0xDD, 0xDC
@@ -251,7 +252,8 @@ def _hole(data: bytes, scan: _Scan, stream: _Stream) -> int | None:
     hole = data.find(bytes(run), scan.start, scan.end)
     if hole < 0:
         return None
-    end = re.compile(rb"\0*").match(data, hole).end()  # type: ignore[union-attr]
+    after = _NO_ZERO.search(data, hole)
+    end = after.start() if after else len(data)
     if stream.progressive and first:  # a pass of a pattern may be nothing but zeros
         return None if hole < scan.start + _EDGE and end > scan.end - _EDGE else hole
     if stream.progressive and before:

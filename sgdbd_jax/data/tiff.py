@@ -5,6 +5,7 @@ files that were cut off. Packed samples take imagecodecs too; without it, Pillow
 """
 
 import contextlib
+import importlib.util
 import io
 import itertools
 import logging
@@ -263,11 +264,7 @@ def _unpack(file: BinaryIO, page: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _has_imagecodecs() -> bool:
-    try:
-        import imagecodecs  # noqa: F401  optional
-    except ImportError:
-        return False
-    return True
+    return importlib.util.find_spec("imagecodecs") is not None
 
 
 def _image(samples: np.ndarray, page: Any, hearer: Hearer) -> Image.Image:

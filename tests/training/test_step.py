@@ -405,12 +405,12 @@ def test_what_is_said_of_a_mask_by_hand(level):
     _, metrics = step(state.replace(generator=generator), {}, make_batch(config))
     metrics = {name: float(value) for name, value in metrics.items()}
     entropy = -level * math.log2(level) - (1 - level) * math.log2(1 - level)
-    assert metrics["coverage"] == pytest.approx(level, rel=3e-5)
+    assert metrics["coverage"] == pytest.approx(level, rel=1e-5)
     assert metrics["coverage_spread"] == pytest.approx(0, abs=1e-3)
-    assert metrics["mask_entropy"] == pytest.approx(entropy, rel=3e-5)
-    assert metrics["coverage_term"] == pytest.approx(2 * max(0.1 - level, 0), rel=3e-5)
+    assert metrics["mask_entropy"] == pytest.approx(entropy, rel=1e-5)
+    assert metrics["coverage_term"] == pytest.approx(2 * max(0.1 - level, 0), rel=1e-5)
     assert metrics["binarisation"] == pytest.approx(3 * min(level, 1 - level), rel=3e-5)
-    assert metrics["g_loss"] == pytest.approx(metrics["coverage_term"] + metrics["binarisation"], rel=3e-5)
+    assert metrics["g_loss"] == pytest.approx(metrics["coverage_term"] + metrics["binarisation"], rel=1e-5)
 
 
 def test_no_fusion_of_a_step_has_a_product_and_a_sum():
