@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what white means in the ground truths: blurred in CUHK's own, focused in DUT's",
     )
     judged = parser.add_mutually_exclusive_group()
-    judged.add_argument("--weights", type=Path, metavar="FILE", help="a generator's weights; those that are shipped")
+    command.add_weights(judged)
     judged.add_argument("--predictions", type=Path, metavar="DIR", help="masks to score, white = in focus, named alike")
     parser.add_argument("--protocol", choices=("paper", "sod"), default="paper", help="%(default)s")
     command.add_work_size(parser)
@@ -118,7 +118,8 @@ def _detector(options: argparse.Namespace, protocol: Protocol) -> Callable[[Path
     """The generator's masks, straight at the size that the protocol asks for."""
     from sgdbd_jax.detection.detector import Detector
 
-    detector = Detector.load(options.weights, work_size=options.work_size, refine=not options.no_refine)
+    refine = command.asked_refinement(options)
+    detector = Detector.load(options.weights, work_size=options.work_size, refine=refine)
     return lambda image, photo: detector(photo, size=protocol.size_of(photo))
 
 

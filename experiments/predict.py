@@ -35,6 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     from tqdm import tqdm
 
     from sgdbd_jax.data.photos import MAX_PIXELS
+    from sgdbd_jax.detection.shipped import weight_file
     from sgdbd_jax.files import check_folder
     from sgdbd_jax.folders.alone import alone
     from sgdbd_jax.folders.inputs import find_photos
@@ -48,9 +49,9 @@ def main(argv: list[str] | None = None) -> int:
     request = Request(
         out=options.out,
         results=Results(options.polarity, options.overlay, options.cutout, options.binary),
-        weights=options.weights,
+        weights=None if options.weights is None else weight_file(options.weights),
         work_size=options.work_size,
-        refine=not options.no_refine,
+        refine=command.asked_refinement(options),
         full=options.full,
         max_pixels=options.max_pixels or MAX_PIXELS,
         resume=options.resume,
@@ -91,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", required=True, type=_folder, metavar="DIR", help="folder for the results")
     parser.add_argument("--recursive", action="store_true", help="also take the photos in folders of folders")
     parser.add_argument("--resume", action="store_true", help="leave out photos that an earlier run has done")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="a generator's weights; those that are shipped")
+    command.add_weights(parser)
     command.add_work_size(parser)
     parser.add_argument("--full", action="store_true", help="masks as fine as the photos, made tile by tile: slow")
     parser.add_argument("--max_pixels", type=_positive, metavar="N", help="refuse photos of more pixels")

@@ -1,10 +1,9 @@
-"""How what is not trained is compiled: without the compiler's fusions that are sometimes wrong.
+"""How everything is compiled: without the compiler's YNNPACK fusions, which are sometimes wrong.
 
-jaxlib 0.10.2 to 0.11 hand convolutions, matrix products and sums on CPUs to YNNPACK, fused with what surrounds them,
-and some of these programs give wrong numbers without an error (JAX's issue 39103): a product with more than 32,768
-columns whose sum along the other axis follows has some of the columns' sums in the place of others. Masks are made
-faster without them. Training steps, which would be slowed by two fifths, are compiled with them (`training/parallel`):
-none has a product and a sum in one fusion, which their tests look for.
+From 0.10.2 on, jaxlib hands convolutions, matrix products and sums on CPUs to YNNPACK, fused with what surrounds them.
+Until 0.11 some of these programs give wrong numbers without an error (JAX's issue 39103): a product with more than
+32,768 columns whose sum along the other axis follows has some of the columns' sums in the place of others. Without
+them masks are made faster, and the weight gradients of narrow kernels several times, in 0.12 too.
 """
 
 import functools
@@ -16,8 +15,8 @@ import jax.numpy as jnp
 import jaxlib.version
 
 _FUSIONS = "xla_cpu_experimental_ynn_fusion_type"
-_MISCOUNTS = (0, 10, 2) <= jaxlib.version.__version_info__[:3] < (0, 12)
-OPTIONS: dict[str, Any] = {_FUSIONS: ""} if _MISCOUNTS else {}
+_KNOWN = (0, 10, 2) <= jaxlib.version.__version_info__[:3] < (0, 13)  # an option that is not known is an error
+OPTIONS: dict[str, Any] = {_FUSIONS: ""} if _KNOWN else {}
 
 
 def jit(function: Callable, *, options: dict[str, Any] | None = None, **how: Any) -> Callable:

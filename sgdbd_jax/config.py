@@ -5,7 +5,7 @@ No array library is imported here, so that a command line can be parsed, and ref
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import (
@@ -42,6 +42,11 @@ class GeneratorConfig(Section):
     The paper does not print how many convolutions a decoder block has: two, which mirror the trunk.
     """
 
+    network: str = option(
+        "vgg16",
+        "'vgg16': the paper's | 'lite': a tenth of its multiplications; has width, norms of trunk and decoder, input",
+        one_of("vgg16", "lite"),
+    )
     width: float = option(1.0, "scales every channel count; below 1 only for small experiments", POSITIVE)
     trunk_norm: bool = option(False, "BatchNorm after each trunk convolution")
     decoder_norm: bool = option(False, "BatchNorm after each decoder convolution")
@@ -61,10 +66,19 @@ class GeneratorConfig(Section):
     input: InputNorm = InputNorm()
 
     def check(self) -> None:
+        if self.network == "lite":
+            self._check_lite()
+            return
         if len(self.blocks) != 4 or len(self.skips) != 4:
             raise UserError("blocks, skips: the decoder needs 4 of each ('' for no skip)")
         for index, (block, skip) in enumerate(zip(self.blocks, self.skips), start=1):
             self._check_block(index, block, skip)
+
+    def _check_lite(self) -> None:
+        has = {"network", "width", "trunk_norm", "decoder_norm", "input"}
+        for item in fields(self):
+            if item.name not in has and getattr(self, item.name) != item.default:
+                raise UserError(f"{item.name}: is of network 'vgg16'; leave it out, or network 'lite'")
 
     def _check_block(self, index: int, block: tuple[tuple[int, ...], ...], skip: str) -> None:
         """One block, from 1, and the trunk layer that joins it."""
@@ -133,10 +147,15 @@ class ClassifierConfig(Section):
 class OptimiserConfig(Section):
     """One optimiser; the three of a game are separate copies of it."""
 
-    name: str = option("adam", "'adam' | 'sgd'", one_of("adam", "sgd"))
+    name: str = option("adam", "'adam' | 'adamw' | 'sgd'", one_of("adam", "adamw", "sgd"))
     learning_rate: float = option(2e-4, "step size", POSITIVE)
     momentum: float = option(0.9, "beta1 of Adam, momentum of SGD", SHARE)
+    weight_decay: float = option(0.0, "of AdamW, decoupled: of the kernels, times the learning rate", WEIGHT)
     trunk_factor: float = option(1.0, "of the learning rate in the trunk, which has learned before", POSITIVE)
+
+    def check(self) -> None:
+        if self.weight_decay and self.name != "adamw":
+            raise UserError("weight_decay: is of optimiser 'adamw'; leave it out, or name 'adamw'")
 
 
 @dataclass(frozen=True)
@@ -186,6 +205,7 @@ class CropConfig(Section):
     )
     flip: bool = option(True, "mirror half of the crops")
     scale: tuple[float, float] = option((1.0, 1.0), "range of a crop's random zoom", RANGE)
+    whole: float = option(0.0, "share of the crops that are whole photos, squashed to their size", SHARE)
 
 
 @dataclass(frozen=True)
@@ -256,9 +276,18 @@ class GameConfig(Section):
 
 @dataclass(frozen=True)
 class SelfTrainingConfig(Section):
-    """The generator learns from its own refined masks of the source photos, at the end (not in the paper)."""
+    """The generator learns from refined masks of the source photos (not in the paper).
 
-    taught_steps: int = option(0, "steps of it; batch and optimiser are those of pastes", NOT_NEGATIVE)
+    Batch and optimiser are those of pastes.
+    """
+
+    teacher: str = option("", "a generator's file, or the name of one that is shipped, whose masks are learned first")
+    teacher_steps: int = option(0, "steps on the teacher's masks, after the warm start", NOT_NEGATIVE)
+    taught_steps: int = option(0, "steps on its own masks, at the end", NOT_NEGATIVE)
+
+    def check(self) -> None:
+        if bool(self.teacher) != bool(self.teacher_steps):
+            raise UserError("teacher: needs teacher_steps, and teacher_steps need it; give both, or none")
 
 
 @dataclass(frozen=True)
@@ -266,6 +295,8 @@ class PredictionConfig(Section):
     """How the delivered weights ask to be used, and how validation uses them."""
 
     refine: bool = option(False, "masks follow the photo's edges and decide, as self-training's always do")
+    colours: bool = option(True, "refined masks are cut by the photo's colours too, which takes longer")
+    reduced: bool = option(False, "photos may be decoded at a part of their size, no smaller than they are seen")
     half: bool = option(False, "the generator is delivered as float16")
 
 
@@ -318,10 +349,11 @@ class Config(Section):
 
     def check(self) -> None:
         crop, photo_size = self.crops.crop, self.sets.photo_size
-        learns = self.pastes.warm_steps or (self.self_training.taught_steps and self.start.generator_weights)
+        taught = self.self_training
+        learns = self.pastes.warm_steps or taught.teacher or (taught.taught_steps and self.start.generator_weights)
         if not self.game.steps and (self.supervised or not learns):
             raise UserError(
-                "game.steps: 0 leaves nothing to train; add steps, or (unless supervised) warm_steps,"
+                "game.steps: 0 leaves nothing to train; add steps, or (unless supervised) warm_steps, teacher_steps,"
                 " or taught_steps for generator_weights"
             )
         if self.sets.blur and self.blurring.blur_kernel != BlurringConfig().blur_kernel:
@@ -344,6 +376,7 @@ class Config(Section):
 FREE_FIELDS = frozenset(
     (
         "game.steps",
+        "self_training.teacher",
         "validation.validate_every",
         *(f"keeping.{name}" for name in KeepingConfig.__dataclass_fields__),
         *(f"sets.{name}" for name in ("source", "clear", "blur", "masks", "names", "data_dir", "manual_dir")),

@@ -9,15 +9,16 @@ import numpy as np
 
 from sgdbd_jax.config import GeneratorConfig
 from sgdbd_jax.fields import to_dict
-from sgdbd_jax.models.generator import Generator
+from sgdbd_jax.models.networks import make_generator
 from sgdbd_jax.weights import save_weights
 
 CONFIG = GeneratorConfig(width=0.02, trunk_norm=True, decoder_norm=True)
 
 
 def shapes(config: GeneratorConfig = CONFIG) -> dict[str, Any]:
-    photo = jax.ShapeDtypeStruct((1, 16, 16, 3), np.float32)
-    return jax.eval_shape(lambda photo: Generator(config).init(jax.random.key(0), photo, train=False), photo)
+    network = make_generator(config)
+    photo = jax.ShapeDtypeStruct((1, network.multiple, network.multiple, 3), np.float32)
+    return jax.eval_shape(lambda photo: network.init(jax.random.key(0), photo, train=False), photo)
 
 
 def random_variables(config: GeneratorConfig = CONFIG) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from experiments.benchmark.timing import Run
 from sgdbd_jax.config import Config
 from sgdbd_jax.detection.detector import Detector
 from sgdbd_jax.models import convolution
-from sgdbd_jax.models.generator import MULTIPLE
 from sgdbd_jax.models.layers import to_unit
 from sgdbd_jax.training.parallel import parallelize
 from sgdbd_jax.training.state import Networks, TrainState, init_game, init_net
@@ -112,7 +111,8 @@ class Detecting:
     @classmethod
     def of(cls, config: Config) -> Detecting:
         """Draws the variables of a config's generator."""
-        net = init_net(Networks.of(config).generator, optax.identity(), jax.random.key(config.seed), MULTIPLE)
+        network = Networks.of(config).generator
+        net = init_net(network, optax.identity(), jax.random.key(config.seed), network.multiple)
         return cls(config, _filled(net.variables))
 
     def ours(self, side: int) -> Detect:

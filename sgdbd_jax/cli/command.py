@@ -6,8 +6,10 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from sgdbd_jax.cli import streams
+from sgdbd_jax.detection.shipped import DEFAULT, SHIPPED
 from sgdbd_jax.errors import UserError
 
 
@@ -59,7 +61,28 @@ def add_work_size(parser: argparse.ArgumentParser) -> None:
         help="photos are resized for the network to N x N pixels, as in the paper's tables (320); to at most N on the"
         " longer side; or stay as they are; what the weights were validated at, or 320",
     )
-    parser.add_argument("--no_refine", action="store_true", help="masks as the network gives them")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--refine",
+        choices=("edges", "colours"),
+        help="masks follow the photo's edges, or are cut by its colours too, which takes longer; as the weights ask",
+    )
+    how.add_argument(
+        "--no_refine", dest="refine", action="store_const", const="", help="masks as the network gives them"
+    )
+
+
+def add_weights(parser: argparse._ActionsContainer) -> None:
+    """Adds `--weights`, a path or, of weights that are shipped, a name."""
+    names = " or ".join(SHIPPED)
+    parser.add_argument(
+        "--weights", metavar="FILE", help=f"a generator's weights, or {names}, which are shipped; {DEFAULT}"
+    )
+
+
+def asked_refinement(options: argparse.Namespace) -> bool | Any:
+    """How masks are to be refined, as `Detector.load` takes it."""
+    return True if options.refine is None else options.refine or False
 
 
 def _fail(message: str, *, code: int = 2) -> int:

@@ -102,11 +102,11 @@ def prefetch(
 def crop(
     rng: np.random.Generator, crops: CropConfig, photo: np.ndarray, mask: np.ndarray | None = None
 ) -> list[np.ndarray]:
-    """A random square of a photo, zoomed and mirrored at random, and the same square of its mask.
+    """A random square of a photo, zoomed and mirrored at random, and the same square of its mask; or all of both.
 
     Args:
         rng: consumed alike whatever the photo's size.
-        crops: its side, zoom and mirroring.
+        crops: its side, zoom and mirroring, and how often it is the whole photo.
         photo: `[H, W, 3]` uint8.
         mask: `[H, W]` uint8, or `None`.
 
@@ -114,14 +114,15 @@ def crop(
         `[photo]` or `[photo, mask]`, `crops.crop` pixels a side. The zoom is held to what the photo can give.
     """
     zoom, across, down, mirror = rng.uniform(size=4)
+    whole = crops.whole and rng.uniform() < crops.whole
     side = crops.crop / (crops.scale[0] + zoom * (crops.scale[1] - crops.scale[0]))
     height, width = photo.shape[:2]
     side = min(round(side), height, width)
     left, top = round(across * (width - side)), round(down * (height - side))
     cuts = []
     for image in (photo,) if mask is None else (photo, mask):
-        cut = image[top : top + side, left : left + side]
-        if side != crops.crop:
+        cut = image if whole else image[top : top + side, left : left + side]
+        if cut.shape[:2] != (crops.crop, crops.crop):
             size = (crops.crop, crops.crop)
             cut = np.asarray(Image.fromarray(cut).resize(size, Image.Resampling.BILINEAR))
         cuts.append(cut[:, ::-1] if crops.flip and mirror < 0.5 else cut)

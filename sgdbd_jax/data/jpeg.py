@@ -34,14 +34,21 @@ _FILLER = np.random.default_rng(0).integers(0, 255, 4096, np.uint8).tobytes()  #
 def read_jpeg(file: BinaryIO) -> Opened:
     """The first image of a JPEG file; it is damaged if coded data is missing, not if only the marker of its end is."""
     data = whole(file)
-    opened = open_with_pillow(lambda: JpegImageFile(io.BytesIO(data)))
+
+    def read(least: tuple[int, int] | None = None) -> JpegImageFile:
+        image = JpegImageFile(io.BytesIO(data))
+        if least is not None:
+            image.draft(None, least)
+        return image
+
+    opened = open_with_pillow(read)
     stream = _parse(data)
     if stream.least_bytes > len(data):
         raise OSError(f"damaged: {len(data):,} bytes cannot hold {stream.width} x {stream.height} pixels")
 
-    def load(hearer: Hearer) -> Image.Image:
+    def load(hearer: Hearer, least: tuple[int, int] | None = None) -> Image.Image:
         if stream.doubt is None:
-            image = opened.load(hearer)
+            image = open_with_pillow(lambda: read(least)).load(hearer)
             if not _ends_in_grey(image) or stream.progressive or not stream.scans:
                 return image
             image, lost = _measure(data, stream.scans[-1].end, stream.scans)
@@ -51,7 +58,10 @@ def read_jpeg(file: BinaryIO) -> Opened:
             hearer.damaged(_describe(lost, stream))
         return image
 
-    return Opened(opened.size, load)
+    def smaller(least: tuple[int, int]) -> Opened:
+        return Opened(read(least).size, lambda hearer: load(hearer, least))
+
+    return Opened(opened.size, load, smaller=smaller)
 
 
 def _describe(lost: np.ndarray, stream: "_Stream") -> str:

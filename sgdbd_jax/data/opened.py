@@ -48,11 +48,14 @@ class Opened:
         load: unpacks the pixels. In `info`, `icc_profile` may hold a colour profile, and `alpha` an image of mode L,
             how opaque each pixel is where the mode does not say it.
         frames: counts the frames or pages that show something else.
+        smaller: the same image at a half, a quarter or an eighth of its size, which takes less time to unpack, and is
+            no smaller than the (width, height) it is given; `None` where the format has no such way.
     """
 
     size: tuple[int, int]
     load: Callable[[Hearer], Image.Image]
     frames: Callable[[], int] = lambda: 1
+    smaller: Callable[[tuple[int, int]], "Opened"] | None = None
 
 
 def open_with_pillow(read: Callable[[], ImageFile], *, partly: float = 0) -> Opened:

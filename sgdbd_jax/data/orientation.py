@@ -13,18 +13,35 @@ _TURNS = {  # EXIF orientation -> what sets the photo upright
 }
 
 
+_SIDEWAYS = {
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90,
+}
+
+
+def lies_sideways(image: Image.Image) -> bool:
+    """Whether an image has to be turned by a quarter, so that its width becomes its height."""
+    return _turn(image) in _SIDEWAYS
+
+
 def upright(image: Image.Image) -> Image.Image:
     """An image turned as its EXIF block says; the same image where there is nothing to turn.
 
     `ImageOps.exif_transpose` would rewrite the block too, and fail on odd ones.
     """
-    try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # a malformed block should not cost the photo
-        turn = None
+    turn = _turn(image)
     if turn is None:
         return image
     turned = image.transpose(turn)
     if alpha := turned.info.get("alpha"):
         turned.info["alpha"] = alpha.transpose(turn)
     return turned
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # a malformed block should not cost the photo
+        return None

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable, Mapping
-from typing import IO, Any, TypeAlias, overload
+from typing import IO, Any, Literal, TypeAlias, overload
 
 import jax
 import jax.numpy as jnp
@@ -18,17 +18,18 @@ from sgdbd_jax.compiling import jit
 from sgdbd_jax.config import GeneratorConfig
 from sgdbd_jax.data.resizing import resize_mask, resize_photo
 from sgdbd_jax.detection.pixels import as_pixels, check_photo
-from sgdbd_jax.detection.refine import Refinement
-from sgdbd_jax.detection.shipped import shipped
-from sgdbd_jax.detection.tiling import by_tiles, carry
+from sgdbd_jax.detection.refine import Refinement, chosen
+from sgdbd_jax.detection.shipped import DEFAULT, weight_file
+from sgdbd_jax.detection.tiling import TILE, by_tiles, carry
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import from_dict
 from sgdbd_jax.models.folding import fold_norms, with_taps
-from sgdbd_jax.models.generator import MULTIPLE, Generator
 from sgdbd_jax.models.layers import to_unit
+from sgdbd_jax.models.networks import make_generator
 from sgdbd_jax.weights import load_weights, merge, reading_metadata
 
-BUCKET = 128  # photos of sizes of their own are padded to multiples of it, if that is safe: few sizes are compiled
+# Photos of sizes of their own are padded to multiples of this, if that is safe, so that few sizes are compiled.
+BUCKET = {"vgg16": 128, "lite": 64}
 LARGEST = 4096  # pixels a side of a working size; 4096 takes tens of gigabytes, unless by tiles
 DECIDING = "max:1024"  # working size up to which masks that are made by tiles are refined, which is not done by tiles
 
@@ -62,8 +63,8 @@ class Detector:
     (48, 96) float32 left 1, right 0
 
     It compiles anew for every working size: with "native" and "max:N", for every size up to a multiple of 128 pixels,
-    so that "max:1024" has 64 at the most. With `full` no size is larger than a tile, and there are 25. A generator with
-    `align_corners`, as the release's, places what it sees by the size of the whole: its photos are padded to multiples
+    so that "max:1024" has 64 at the most; of a light generator, 64 pixels, and 256, each in a few seconds. With `full`
+    no size is larger than a tile. A generator with `align_corners`, as the release's, places what it sees by the size of the whole: its photos are padded to multiples
     of 16 alone, so that there are more sizes to compile, and never cut into tiles.
 
     Args:
@@ -76,6 +77,7 @@ class Detector:
         full: whether the mask of a photo larger than the working size follows the photo's own edges, instead of being
             enlarged. What is in focus is decided at the working size all the same. The network then works by
             overlapping tiles, so that it takes no more memory for larger photos, or with a larger working size.
+        reduced: whether photos may be decoded at a part of their size, if that is no less than the working size.
 
     Raises:
         UserError: a working size without meaning; JAX cannot start, as `backend.start_jax` says.
@@ -89,13 +91,16 @@ class Detector:
         work_size: int | str = 320,
         refinement: Refinement | None = None,
         full: bool = False,
+        reduced: bool = False,
     ) -> None:
         start_jax()
         self._working = _working_size(work_size)
         own_size = work_size == "native" or str(work_size).startswith("max:")
-        self._multiple = BUCKET if own_size and not config.align_corners else MULTIPLE
+        self._least = make_generator(config).multiple
+        self._multiple = BUCKET[config.network] if own_size and not config.align_corners else self._least
         self._refinement = refinement
         self._full = full
+        self._reduced = reduced and not full
         self._config = dataclasses.replace(config, trunk_norm=False, decoder_norm=False)
         self._folded = _fold(dict(variables))
         self._prepared: dict[str, Any] | None = _prepare(self._folded)
@@ -110,36 +115,42 @@ class Detector:
         weights: str | os.PathLike | None = None,
         *,
         work_size: int | str | None = None,
-        refine: bool = True,
+        refine: bool | Literal["edges", "colours"] = True,
         full: bool = False,
     ) -> Detector:
         """Reads a generator's weight file, as training and the converters write it.
 
         Args:
-            weights: the file; `None`: the weights that come with the package.
+            weights: the file; or the name of one that comes with the package, "accurate" or "lite"; `None`: the one
+                that `shipped.DEFAULT` names.
             work_size: as above; `None`: what the file says it was validated at, or 320.
-            refine: whether masks are refined as the file asks for, if it does.
+            refine: whether masks are refined, as the file asks for, if it does; or whatever it asks for, by the photo's
+                "edges" alone, or by its "colours" too.
             full: as above.
 
         Raises:
             UserError: no such file, not a generator's, truncated, of another architecture, or not finite; JAX cannot
                 start.
+            ValueError: another way to refine.
         """
         start_jax()
-        weights = shipped() if weights is None else weights
+        weights = weight_file(DEFAULT if weights is None else weights)
         loaded, metadata = load_weights(weights, kind="generator")
-        photo = jax.ShapeDtypeStruct((1, MULTIPLE, MULTIPLE, 3), jnp.float32)
         with reading_metadata(weights):
             config = from_dict(GeneratorConfig, metadata["config"])
             asked = metadata.get("prediction", {})
-            refinement = Refinement(**asked["refinement"]) if refine and "refinement" in asked else None
+            refinement = Refinement(**asked["refinement"]) if "refinement" in asked else None
             validated_at = asked.get("work_size", 320)
-            expected = jax.eval_shape(lambda p: Generator(config).init(jax.random.key(0), p, train=False), photo)
+            network = make_generator(config)
+            photo = jax.ShapeDtypeStruct((1, network.multiple, network.multiple, 3), jnp.float32)
+            expected = jax.eval_shape(lambda photo: network.init(jax.random.key(0), photo, train=False), photo)
         variables = merge(expected, loaded, where=str(weights))
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)):
             raise UserError(f"{weights}: holds values that are not finite; its training diverged, take an earlier file")
         work_size = validated_at if work_size is None else work_size
-        return cls(config, variables, work_size=work_size, refinement=refinement, full=full)
+        refinement = refinement if refine is True else chosen(refinement, refine) if refine else None
+        reduced = bool(asked.get("reduced", False))
+        return cls(config, variables, work_size=work_size, refinement=refinement, full=full, reduced=reduced)
 
     @overload
     def __call__(self, photos: Photo, size: tuple[int, int] | None = None) -> np.ndarray: ...
@@ -177,6 +188,13 @@ class Detector:
             mask[:] = self._mask(photo, size)
         return masks
 
+    def working_size(self, height: int, width: int) -> tuple[int, int]:
+        """The height and width that are enough of a photo of that size; its own, unless it may be reduced.
+
+        `load_smaller` reads photos so. They get nearly the mask that they get when they are read in full.
+        """
+        return self._working(height, width) if self._reduced else (height, width)
+
     def see(self, photo: np.ndarray) -> Seen:
         """The network's part of the work on a photo, which takes all cores, and memory of its own.
 
@@ -192,7 +210,7 @@ class Detector:
         check_photo(photo)
         shown = _sized(photo, self._working(*photo.shape[:2]), resize_photo)
         tiles = self._full and not self._config.align_corners
-        mask = by_tiles(self._padded, shown) if tiles else self._padded(shown)
+        mask = by_tiles(self._padded, shown, TILE[self._config.network]) if tiles else self._padded(shown)
         if self._full and self._refinement is not None:
             most = _working_size(DECIDING)(*mask.shape)
             mask, shown = _sized(mask, most, resize_mask), _sized(shown, most, resize_photo)
@@ -219,7 +237,7 @@ class Detector:
         """The masks of a batch, as the network sees it: not resized, not padded.
 
         Args:
-            photos: `[B, H, W, 3]` uint8 RGB, H and W multiples of 16.
+            photos: `[B, H, W, 3]` uint8 RGB, H and W multiples of 16, or of 32 for a light generator.
 
         Returns:
             `[B, H, W]` float32 in [0, 1], 1 = in focus; on the device, perhaps still being computed.
@@ -233,11 +251,10 @@ class Detector:
             photos.dtype != np.uint8
             or photos.ndim != 4
             or photos.shape[3] != 3
-            or any(side % MULTIPLE or not side for side in photos.shape[1:3])
+            or any(side % self._least or not side for side in photos.shape[1:3])
         ):
-            raise ValueError(
-                f"photos must be uint8 [B, H, W, 3], sides multiples of {MULTIPLE}, here {photos.dtype} {photos.shape}"
-            )
+            wanted = f"uint8 [B, H, W, 3], sides multiples of {self._least}"
+            raise ValueError(f"photos must be {wanted}, here {photos.dtype} {photos.shape}")
         if self._prepared is None:  # just unpickled; two threads would make the same
             self._prepared = _prepare(self._folded)
         return _detect(self._config, self._prepared, photos)
@@ -305,7 +322,7 @@ def _detect(config: GeneratorConfig, variables: Mapping[str, Any], photos: jax.A
     """Masks of padded photos, compiled once a config and shape, whichever detector asks."""
 
     def masks(photos: jax.Array) -> jax.Array:
-        logits = jnp.asarray(Generator(config).apply(variables, to_unit(photos), train=False))
+        logits = jnp.asarray(make_generator(config).apply(variables, to_unit(photos), train=False))
         return jax.nn.sigmoid(logits[..., 0])
 
     if jax.default_backend() != "cpu":

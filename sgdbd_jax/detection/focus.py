@@ -47,8 +47,8 @@ def measure(photo: np.ndarray, mask: np.ndarray, network_mask: np.ndarray | None
     Box and centre are exact for photos up to `SIDE` pixels, and to a pixel of the measured copy for larger ones.
 
     Args:
-        photo: `[H, W, 3]` uint8 RGB.
-        mask: `[H, W]` float in [0, 1], 1 = in focus.
+        photo: `[H, W, 3]` uint8 RGB; may be smaller than it is displayed, as `load_smaller` reads it.
+        mask: `[H, W]` float in [0, 1], 1 = in focus, at the size at which it is displayed.
         network_mask: `[h, w]` float in [0, 1], of any size: the mask before it was refined; `None`: it was not. It only
             decides whether to believe the mask.
 
@@ -60,12 +60,12 @@ def measure(photo: np.ndarray, mask: np.ndarray, network_mask: np.ndarray | None
     """
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or photo.size == 0:
         raise ValueError(f"a photo must be uint8 [H, W, 3], here {photo.dtype} {photo.shape}")
-    if mask.shape != photo.shape[:2]:
+    if mask.ndim != 2 or not _same_shape(photo.shape[:2], mask.shape):
         raise ValueError(f"a mask must be of its photo's size {photo.shape[:2]}, here {mask.shape}")
     if network_mask is not None and network_mask.ndim != 2:
         raise ValueError(f"the network's mask must be [h, w], here {network_mask.shape}")
-    grey = cv2.cvtColor(_at_working_size(photo), cv2.COLOR_RGB2GRAY).astype(np.float32)
-    level = _at_working_size(mask.astype(np.float32, copy=False))
+    grey = cv2.cvtColor(_at_working_size(photo, mask.shape), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    level = _at_working_size(mask.astype(np.float32, copy=False), mask.shape)
     focused = level >= 0.5
     fine, coarse = (_gradient_energy(grey, sigma) for sigma in (FINE, COARSE))
     score = focus_score(fine, coarse, focused)
@@ -138,10 +138,17 @@ def certainty(network_mask: np.ndarray, focused: np.ndarray) -> float:
     return 1 - 2 * float(np.mean(doubts))
 
 
-def _at_working_size(pixels: np.ndarray) -> np.ndarray:
-    height, width = pixels.shape[:2]
-    scale = SIDE / max(height, width)
-    size = (max(1, round(scale * width)), max(1, round(scale * height)))
+def _same_shape(size: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    """Whether a size is another's, or a part of both its sides, rounded up."""
+    (height, width), (rows, columns) = size, whole
+    return size == whole or (height < rows and abs(height * columns - width * rows) <= max(whole))
+
+
+def _at_working_size(pixels: np.ndarray, whole: tuple[int, ...]) -> np.ndarray:
+    """Brought to the size at which photos are measured that are displayed at `whole`, height and width."""
+    scale = SIDE / max(whole)
+    size = (max(1, round(scale * whole[1])), max(1, round(scale * whole[0])))
+    scale *= whole[0] / pixels.shape[0]
     # Averaging over areas keeps what is too fine for the copy from becoming false detail in it.
     enlarging = cv2.INTER_LINEAR if pixels.ndim == 2 else cv2.INTER_CUBIC  # a mask must not overshoot
     return cv2.resize(np.ascontiguousarray(pixels), size, interpolation=cv2.INTER_AREA if scale < 1 else enlarging)

@@ -1,9 +1,8 @@
 """What is done to a network's mask: it follows the photo's edges, and decides by the photo's own colours."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import ndimage
 
 from sgdbd_jax.data.resizing import resize_mask, resize_photo
 from sgdbd_jax.errors import UserError
@@ -64,6 +63,20 @@ class Refinement:
         if self.iterations:
             inside = segment(shown, inside, sure=(level < low) | (level > high), iterations=self.iterations)
         return np.clip(resize_mask(inside.astype(np.float32), mask.shape), 0, 1)
+
+
+def chosen(refinement: Refinement | None, how: str) -> Refinement:
+    """A refinement, or the default one, by the photo's "edges" alone or by its "colours" too.
+
+    Raises:
+        ValueError: another `how`.
+    """
+    refinement = refinement or Refinement()
+    if how == "edges":
+        return replace(refinement, iterations=0)
+    if how == "colours":
+        return replace(refinement, iterations=refinement.iterations or Refinement.iterations)
+    raise ValueError(f"refine must be True, False, 'edges' or 'colours', not {how!r}")
 
 
 def segment(photo: np.ndarray, inside: np.ndarray, *, sure: np.ndarray, iterations: int) -> np.ndarray:
@@ -128,14 +141,27 @@ def linear_fit(mask: np.ndarray, photo: np.ndarray, *, radius: int, epsilon: flo
         `[H, W, 4]` float64: the mean of the functions of all windows that hold a pixel, as what a colour in [0, 1] is
         multiplied by, and what is added.
     """
-    guide, size = photo.astype(np.float64) / 255, 2 * radius + 1
+    import cv2
 
-    def mean(values: np.ndarray) -> np.ndarray:
-        return ndimage.uniform_filter(values, (size, size) + (0,) * (values.ndim - 2), mode="reflect")
+    def mean(values: np.ndarray) -> np.ndarray:  # of a map; maps are faster one by one than side by side
+        return cv2.boxFilter(values, cv2.CV_64F, (2 * radius + 1,) * 2, borderType=cv2.BORDER_REFLECT)
 
-    colour, level = mean(guide), mean(mask.astype(np.float64))
-    covariance = mean(guide * mask[..., None]) - colour * level[..., None]
-    spread = mean(guide[..., :, None] * guide[..., None, :]) - colour[..., :, None] * colour[..., None, :]
-    slope = np.linalg.solve(spread + epsilon * np.eye(3), covariance[..., None])[..., 0]
-    offset = level - (slope * colour).sum(-1)
-    return mean(np.concatenate([slope, offset[..., None]], axis=-1))
+    guide, level = [photo[..., i] / 255 for i in range(3)], mask.astype(np.float64)
+    colour, middle = [mean(each) for each in guide], mean(level)
+    covariance = [mean(each * level) - centre * middle for each, centre in zip(guide, colour)]
+    spread = {(i, j): mean(guide[i] * guide[j]) - colour[i] * colour[j] for i in range(3) for j in range(i, 3)}
+    for i in range(3):
+        spread[i, i] += epsilon
+    slope = _solve(spread, covariance)
+    offset = middle - slope[0] * colour[0] - slope[1] * colour[1] - slope[2] * colour[2]
+    return np.stack([mean(each) for each in (*slope, offset)], axis=-1)
+
+
+def _solve(matrix: dict[tuple[int, int], np.ndarray], right: list[np.ndarray]) -> list[np.ndarray]:
+    """Solves 3x3 systems, one a pixel, by Cramer's rule; `matrix` has the upper triangles of symmetric ones."""
+    (a, b, c), (d, e), f = (matrix[0, 0], matrix[0, 1], matrix[0, 2]), (matrix[1, 1], matrix[1, 2]), matrix[2, 2]
+    cofactors = [[d * f - e * e, c * e - b * f, b * e - c * d], [a * f - c * c, b * c - a * e], [a * d - b * b]]
+    (aa, ab, ac), (bb, bc), (cc,) = cofactors
+    determinant = a * aa + b * ab + c * ac
+    x, y, z = (each / determinant for each in right)
+    return [aa * x + ab * y + ac * z, ab * x + bb * y + bc * z, ac * x + bc * y + cc * z]

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import os
 import sysconfig
 from importlib import metadata
 from pathlib import Path
@@ -10,6 +11,17 @@ from pathlib import Path
 from sgdbd_jax.errors import UserError
 
 GENERATOR = "generator.safetensors"
+SHIPPED = {"accurate": GENERATOR, "lite": "lite.safetensors"}  # by the names that commands know them by
+DEFAULT = "accurate"
+
+
+def weight_file(name: str | os.PathLike) -> Path:
+    """The weight file that is meant: a shipped one, by its name in `SHIPPED`, or any other, by its path.
+
+    Raises:
+        UserError: as `shipped`.
+    """
+    return shipped(SHIPPED[str(name)]) if str(name) in SHIPPED else Path(name)
 
 
 @functools.cache

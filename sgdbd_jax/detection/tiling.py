@@ -9,7 +9,9 @@ import numpy as np
 
 from sgdbd_jax.detection.refine import linear_fit
 
-TILE = 640  # pixels a side, at most; a generator of full width takes 0.6 GB for one
+# Pixels a side, at most, by network: the paper's takes 0.6 GB for one; what the light one sees of a tile's surroundings
+# has no limit, so that it gets larger ones.
+TILE = {"vgg16": 640, "lite": 1536}
 MARGIN = 96  # pixels at a tile's inner borders that are left to its neighbour: they miss what lies beyond the border
 RAMP = 64  # pixels over which, after the margin, a tile fades into its neighbour
 OVERLAP = RAMP + 2 * MARGIN
@@ -19,20 +21,21 @@ RADIUS = 2  # of the windows in which a small mask is fitted to its photo; wider
 EPSILON = 1e-4  # colour variance, of colours in [0, 1], below which a window counts as flat
 
 
-def by_tiles(detect: Callable[[np.ndarray], np.ndarray], photo: np.ndarray) -> np.ndarray:
+def by_tiles(detect: Callable[[np.ndarray], np.ndarray], photo: np.ndarray, tile: int) -> np.ndarray:
     """What `detect` makes of a whole photo, from what it makes of overlapping tiles, each faded into the next.
 
     Args:
-        detect: from `[h, w, 3]` uint8 to `[h, w]` float32 in [0, 1], h and w at most `TILE`; the same wherever a tile
+        detect: from `[h, w, 3]` uint8 to `[h, w]` float32 in [0, 1], h and w at most `tile`; the same wherever a tile
             lies, but for what is near its border. Tiles begin at multiples of 128 pixels.
         photo: `[H, W, 3]` uint8.
+        tile: pixels a side, at most; a multiple of 128 above 256.
 
     Returns:
         `[H, W]` float32 in [0, 1]; `detect(photo)` of a photo that is no larger than a tile.
     """
     mask = np.zeros(photo.shape[:2], np.float32)
-    for rows, down in _tiles(len(photo)):
-        for columns, across in _tiles(photo.shape[1]):
+    for rows, down in _tiles(len(photo), tile):
+        for columns, across in _tiles(photo.shape[1], tile):
             mask[rows, columns] += down[:, None] * across * detect(photo[rows, columns])
     return np.clip(mask, 0, 1, out=mask)  # weights sum to 1 only up to rounding
 
@@ -72,10 +75,10 @@ def carry(mask: np.ndarray, shown: np.ndarray, photo: np.ndarray) -> np.ndarray:
     return carried
 
 
-def _tiles(length: int) -> Iterator[tuple[slice, np.ndarray]]:
+def _tiles(length: int, tile: int) -> Iterator[tuple[slice, np.ndarray]]:
     """The tiles along a side, and the weight of each of their pixels; a pixel's weights in all tiles sum to 1."""
-    for start in range(0, max(1, length - OVERLAP), TILE - OVERLAP):
-        stop = min(start + TILE, length)
+    for start in range(0, max(1, length - OVERLAP), tile - OVERLAP):
+        stop = min(start + tile, length)
         at = np.arange(start, stop, dtype=np.float32) + 0.5
         weight = np.ones(stop - start, np.float32)
         if start:

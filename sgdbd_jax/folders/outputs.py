@@ -14,7 +14,7 @@ from PIL import Image
 from sgdbd_jax.data.listing import RESULT_ENDINGS
 from sgdbd_jax.data.photos import White
 from sgdbd_jax.data.resizing import resize_photo
-from sgdbd_jax.pictures import png
+from sgdbd_jax.pictures import mask_png, png
 
 Binary = Literal["fixed", "adaptive", "conservative"]
 
@@ -46,28 +46,33 @@ class Results:
         wanted = (True, self.overlay, self.cutout, self.binary is not None)
         return [ending for ending, is_wanted in zip(ENDINGS, wanted, strict=True) if is_wanted]
 
+    @property
+    def show_photo(self) -> bool:
+        """Whether any of the files shows the photo itself, at its own size."""
+        return self.overlay or self.cutout
+
     def files(self, photo: np.ndarray, mask: np.ndarray) -> Iterator[tuple[str, bytes]]:
         """Makes the files, one at a time: of a large photo each may take as much memory as the photo.
 
         Args:
-            photo: `[H, W, 3]` uint8 RGB.
+            photo: `[H, W, 3]` uint8 RGB; of any size if no file shows it.
             mask: `[H, W]` uint8, 255 = in focus.
 
         Yields:
             The end of a file's name, and its bytes, a PNG.
         """
         for ending in self.endings:
-            yield ending, png(self._picture(ending, photo, mask), compress_level=1)  # of the levels the fastest
+            yield ending, self._file(ending, photo, mask)
 
-    def _picture(self, ending: str, photo: np.ndarray, mask: np.ndarray) -> Image.Image:
+    def _file(self, ending: str, photo: np.ndarray, mask: np.ndarray) -> bytes:
         if ending == ".overlay.png":
-            return overlay(photo, mask)
+            return png(overlay(photo, mask), compress_level=1)  # of the levels the fastest
         if ending == ".cutout.png":
             picture = Image.fromarray(photo)
             picture.putalpha(Image.fromarray(mask))
-            return picture
+            return png(picture, compress_level=1)
         chosen = binary_mask(mask, self.binary) if self.binary and ending == ".binary.png" else mask
-        return Image.fromarray(chosen if self.polarity == "focused" else 255 - chosen)
+        return mask_png(chosen if self.polarity == "focused" else 255 - chosen)
 
 
 def eight_bits(mask: np.ndarray) -> np.ndarray:
@@ -121,7 +126,7 @@ def thumbnails(photo: np.ndarray, mask: np.ndarray) -> tuple[bytes, bytes]:
     """A photo and its overlay, small.
 
     Args:
-        photo: `[H, W, 3]` uint8 RGB.
+        photo: `[h, w, 3]` uint8 RGB, of any size.
         mask: `[H, W]` uint8, 255 = in focus.
 
     Returns:
@@ -130,7 +135,8 @@ def thumbnails(photo: np.ndarray, mask: np.ndarray) -> tuple[bytes, bytes]:
     scale = min(1.0, THUMBNAIL / max(mask.shape))
     size = max(1, round(scale * mask.shape[0])), max(1, round(scale * mask.shape[1]))
     small = resize_photo(photo, size)
-    pictures = Image.fromarray(small), overlay(small, resize_photo(mask, size))
+    level = cv2.resize(mask, size[::-1], interpolation=cv2.INTER_AREA)
+    pictures = Image.fromarray(small), overlay(small, level)
     plain, tinted = map(_jpeg, pictures)
     return plain, tinted
 

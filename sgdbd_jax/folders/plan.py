@@ -6,10 +6,11 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from sgdbd_jax.data.photos import MAX_PIXELS
 from sgdbd_jax.detection.detector import Detector
-from sgdbd_jax.detection.shipped import shipped
+from sgdbd_jax.detection.shipped import DEFAULT, weight_file
 from sgdbd_jax.errors import shown
 from sgdbd_jax.files import file_sha256, times
 from sgdbd_jax.folders import report
@@ -37,7 +38,7 @@ class Request:
     results: Results = Results()
     weights: Path | None = None
     work_size: int | str | None = None
-    refine: bool = True
+    refine: bool | Literal["edges", "colours"] = True
     full: bool = False
     max_pixels: int = MAX_PIXELS
     resume: bool = False
@@ -53,8 +54,9 @@ class Request:
     def settings(self) -> str:
         """What decides how results look, in words; reports of earlier runs hold the same words."""
         return (
-            f"weights {file_sha256(self.weights or shipped())[:12]}, work_size {self.work_size},"
-            f" no_refine {not self.refine}, full {self.full},"
+            f"weights {file_sha256(self.weights or weight_file(DEFAULT))[:12]}, work_size {self.work_size},"
+            f" no_refine {not self.refine}, {f'refine {self.refine}, ' if isinstance(self.refine, str) else ''}"
+            f"full {self.full},"
             f" polarity {self.results.polarity}, binary {self.results.binary}"
         )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sgdbd_jax.data.photos import load_photo
+from sgdbd_jax.data.photos import load_photo, load_smaller
 from sgdbd_jax.detection.detector import Detector
 from sgdbd_jax.detection.focus import measure
 from sgdbd_jax.errors import UserError, shown
@@ -82,13 +82,13 @@ class Worker:
 
     def _work(self, photo: Photo, name: str) -> Record:
         before = _times(photo)
-        with self._room.photo(lambda: self._load(photo)) as pixels:
+        with self._room.photo(lambda: self._load(photo)) as (pixels, size):
             identity = self._identity(photo, before)
             with self._network:
                 self._go_on()
                 started = time.perf_counter()
                 seen = self._detector.see(pixels)
-            mask = self._detector.finish(pixels, seen)
+            mask = self._detector.finish(pixels, seen, size)
             focus = measure(pixels, mask, seen.mask)
             stored = eight_bits(mask)
             del mask, seen  # before as much is needed for files
@@ -114,13 +114,18 @@ class Worker:
                 files=files,
             )
 
-    def _load(self, photo: Photo) -> np.ndarray:
+    def _load(self, photo: Photo) -> tuple[np.ndarray, tuple[int, int]]:
+        """The photo, perhaps at a part of its size if no result shows it; and its own height and width."""
         self._go_on()
 
         def note(text: str) -> None:
             self._say(f"note: {shown(photo.path)}: {text}")
 
-        return load_photo(photo.path, max_pixels=self._max_pixels, note=note)
+        if self._results.show_photo:
+            pixels = load_photo(photo.path, max_pixels=self._max_pixels, note=note)
+            return pixels, pixels.shape[:2]
+        least = self._detector.working_size
+        return load_smaller(photo.path, least, max_pixels=self._max_pixels, note=note)
 
     def _identity(self, photo: Photo, before: tuple[int, int, int] | None) -> Identity:
         """Which file was read, if it has been the same all the time."""
@@ -139,7 +144,8 @@ class Worker:
 class Room:
     """Keeps the photos in memory few: they are read one by one, and none while the others hold too many pixels.
 
-    How large a photo is shows once it is read, so there may be one too many, of any size.
+    How large a photo is shows once it is read, so there may be one too many, of any size. It counts as large as its
+    mask will be, whether it was read in full or not.
 
     Args:
         pixels: held by others, up to which a photo is read.
@@ -150,17 +156,19 @@ class Room:
         self._door, self._changed = threading.Lock(), threading.Condition()
 
     @contextlib.contextmanager
-    def photo(self, read: Callable[[], np.ndarray]) -> Iterator[np.ndarray]:
-        """Waits for room, and holds what `read` gives, `[H, W, 3]`."""
+    def photo(
+        self, read: Callable[[], tuple[np.ndarray, tuple[int, int]]]
+    ) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
+        """Waits for room, and holds what `read` gives: a photo, and its whole height and width."""
         with self._door:
             with self._changed:
                 self._changed.wait_for(lambda: self._held <= self._pixels)
-            photo = read()
-            size = photo.shape[0] * photo.shape[1]
+            photo, (height, width) = read()
+            size = height * width
             with self._changed:
                 self._held += size
         try:
-            yield photo
+            yield photo, (height, width)
         finally:
             with self._changed:
                 self._held -= size

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from sgdbd_jax.compiling import OPTIONS
+
 PATCHES = 2**17  # numbers gathered for one matrix product of the weight gradient, so that they stay in the cache
 LARGE = 64 * 64  # pixels of a map from which photos are convolved one by one, for the same reason
 NARROW = 4  # channels out, up to which the vector units would idle: one product for all taps fills them
@@ -119,6 +121,9 @@ def _backward(stride: int, saved: tuple[jax.Array, jax.Array], grad: jax.Array) 
     else:
         (grad_x,) = jax.linear_transpose(lambda x: by_taps(x, kernel, stride), x)(grad)
 
+    if min(kernel.shape[-2:]) < WIDE and OPTIONS:  # the compiler's own, faster than ours unless it is YNNPACK's
+        (grad_kernel,) = jax.linear_transpose(lambda kernel: by_taps(x, kernel, stride), kernel)(grad)
+        return grad_x, grad_kernel
     outputs = tile(x.shape, kernel.shape, stride)
     return grad_x, weight_gradient(x, grad, kernel.shape[0], stride, outputs)
 

@@ -33,7 +33,7 @@ def fold_norms(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_taps(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """The variables of a network whose convolutions have stride 1, with Winograd's filters of its wide kernels.
+    """The variables of a network, with Winograd's filters of its wide kernels; convolutions with a stride leave them.
 
     Made anew in each call, they would take a tenth of a small photo's time on a CPU.
 

@@ -1,6 +1,7 @@
 """The generator G: a VGG16 trunk and a decoder with skips, photo to in-focus mask."""
 
 import functools
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -10,11 +11,11 @@ from sgdbd_jax.config import GeneratorConfig
 from sgdbd_jax.models.layers import Conv, batch_norm, conv_block, he_normal, normalise, scaled, upsample
 from sgdbd_jax.models.vgg16 import VGG16
 
-MULTIPLE = 16  # photo sides must be multiples of this: four poolings
-
 
 class Generator(nn.Module):
     """G of the paper (Sec. 3.1) or of the release, by its config."""
+
+    multiple: ClassVar[int] = 16  # photo sides must be multiples of this: four poolings
 
     config: GeneratorConfig
     axis_name: str | None = None

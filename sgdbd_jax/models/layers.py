@@ -54,7 +54,7 @@ class Conv(nn.Module):
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
         x = x.astype(kernel.dtype)  # which is float32, whatever `jax_enable_x64` made of the photo
-        if self.has_variable("taps", "taps"):
+        if self.stride == 1 and self.has_variable("taps", "taps"):
             return winograd(x, self.get_variable("taps", "taps")) + bias
         return convolve(x, kernel, self.stride) + bias
 
@@ -113,6 +113,11 @@ def _pool_backward(saved: tuple[jax.Array, jax.Array], grad: jax.Array) -> tuple
 
 
 max_pool.defvjp(_pool_forward, _pool_backward)
+
+
+def to_blocks(x: jax.Array) -> jax.Array:
+    """The four pixels of every 2x2 square as channels of one: `[B, 2H, 2W, C]` to `[B, H, W, 4C]`."""
+    return jnp.concatenate(_quarters(x), axis=-1)
 
 
 def upsample(x: jax.Array, *, align_corners: bool) -> jax.Array:

@@ -8,17 +8,18 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from sgdbd_jax.config import Config
+from sgdbd_jax.config import Config, GeneratorConfig
 from sgdbd_jax.models.classifier import Classifier
 from sgdbd_jax.models.discriminator import Discriminator
 from sgdbd_jax.models.generator import Generator
+from sgdbd_jax.models.lite import LiteGenerator
 
 
 @dataclass(frozen=True)
 class Networks:
     """G, the architecture of D_c and D_b, and V."""
 
-    generator: Generator
+    generator: Generator | LiteGenerator
     discriminator: Discriminator
     classifier: Classifier
 
@@ -26,10 +27,15 @@ class Networks:
     def of(cls, config: Config, axis_name: str | None = None) -> Networks:
         """Builds them; with `axis_name`, BatchNorm's statistics are averaged over that axis of devices."""
         return cls(
-            Generator(config.generator, axis_name),
+            make_generator(config.generator, axis_name),
             Discriminator(config.discriminator, axis_name),
             Classifier(config.classifier, axis_name),
         )
+
+
+def make_generator(config: GeneratorConfig, axis_name: str | None = None) -> Generator | LiteGenerator:
+    """The generator's architecture that a config asks for."""
+    return (LiteGenerator if config.network == "lite" else Generator)(config, axis_name)
 
 
 def apply(network: nn.Module, params: Any, stats: Any, photo: jax.Array) -> tuple[Any, Any]:

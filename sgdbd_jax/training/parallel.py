@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from sgdbd_jax.compiling import jit
 from sgdbd_jax.errors import UserError
 
 AXIS = "devices"
@@ -33,7 +34,7 @@ def parallelize(step: Step, devices: Sequence[jax.Device]) -> Step:
         A function of the same arguments.
     """
     if axis_name(devices) is None:
-        return jax.jit(step, donate_argnums=0)
+        return jit(step, donate_argnums=0)
     mapped = jax.pmap(
         step,
         axis_name=AXIS,

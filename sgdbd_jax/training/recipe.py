@@ -1,20 +1,21 @@
 """A whole run, its stages in order, each as far as asked for; then delivery.
 
-G on pastes; the game, before it the classifier and the discriminators' warm start; G on its own masks. Or G on true
-masks, and nothing else.
+G on pastes; G on a teacher's masks; the game, before it the classifier and the discriminators' warm start; G on its
+own masks. Or G on true masks, and nothing else.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sgdbd_jax import pictures
 from sgdbd_jax.data.training_sets import fingerprints
@@ -30,11 +31,11 @@ from sgdbd_jax.training.samples import prediction, sample_picture, score_generat
 from sgdbd_jax.training.start import digests, given_generator
 from sgdbd_jax.training.state import FitState, TrainState, init_game, make_optimiser
 from sgdbd_jax.training.step import make_disc_step, make_game_step
-from sgdbd_jax.training.targets import make_targets
+from sgdbd_jax.training.targets import own_targets, teacher_targets
 from sgdbd_jax.training.workdir import claim_workdir
 from sgdbd_jax.weights import halve, save_weights
 
-WARM_STREAM, GAME_STREAM, TAUGHT_STREAM, DISC_STREAM = 12, 13, 15, 16  # of random numbers
+WARM_STREAM, GAME_STREAM, TAUGHT_STREAM, DISC_STREAM, TEACHER_STREAM = 12, 13, 15, 16, 17  # of random numbers
 
 
 def train(run: Run) -> Path:
@@ -48,7 +49,7 @@ def train(run: Run) -> Path:
         Stopped: the run was asked to stop.
     """
     config, examples, pastes = run.config, run.examples, run.config.pastes
-    game, taught_steps = config.game, config.self_training.taught_steps
+    game, taught = config.game, config.self_training
     check_batches(run)
     generator = given_generator(run)  # as far as it has learned
     if game.steps and not config.supervised:  # what the game refuses, it refuses before other stages
@@ -64,17 +65,33 @@ def train(run: Run) -> Path:
         stage = Stage("warm", examples.warm, WARM_STREAM, pastes.warm_steps, pastes.warm_batch)
         state = fit_generator(run, stage, make_optimiser(pastes.warm_optimiser, stage.steps), generator)
         generator = state.net.predicting
+    if taught.teacher_steps:
+        state = learn_masks(run, "teacher", TEACHER_STREAM, taught.teacher_steps, generator, teacher_targets)
+        generator = state.net.predicting
     if game.steps:
         stage = Stage("game", examples.game, GAME_STREAM, game.steps, game.batch)
         state = play(run, stage, generator)
         generator = state.generator.predicting
-    if taught_steps:
+    if taught.taught_steps:
         assert generator is not None  # the config sees to it
-        done = steps_done(run, "taught") == taught_steps
-        example = functools.partial(examples.taught, targets=() if done else make_targets(run, generator))
-        stage = Stage("taught", example, TAUGHT_STREAM, taught_steps, pastes.warm_batch)
-        state = fit_generator(run, stage, make_optimiser(pastes.warm_optimiser, stage.steps), generator)
+        own = functools.partial(own_targets, generator=generator)
+        state = learn_masks(run, "taught", TAUGHT_STREAM, taught.taught_steps, generator, own)
     return deliver(run, stage, state, starts)
+
+
+def learn_masks(
+    run: Run,
+    name: str,
+    stream: int,
+    steps: int,
+    generator: dict[str, Any] | None,
+    make_targets: Callable[[Run], Sequence[np.ndarray]],
+) -> FitState:
+    """A stage on refined masks of the source photos, which are not made again once it is done."""
+    pastes = run.config.pastes
+    targets = () if steps_done(run, name) == steps else make_targets(run)
+    stage = Stage(name, functools.partial(run.examples.taught, targets=targets), stream, steps, pastes.warm_batch)
+    return fit_generator(run, stage, make_optimiser(pastes.warm_optimiser, steps), generator)
 
 
 def check_batches(run: Run) -> None:
@@ -83,8 +100,8 @@ def check_batches(run: Run) -> None:
     Raises:
         UserError: naming the field.
     """
-    config, pastes = run.config, run.config.pastes
-    warms = not config.supervised and (pastes.warm_steps or config.self_training.taught_steps)
+    config, pastes, taught = run.config, run.config.pastes, run.config.self_training
+    warms = not config.supervised and (pastes.warm_steps or taught.teacher_steps or taught.taught_steps)
     batches = {"batch": config.game.batch, "classifier_batch": config.pretraining.classifier_batch}
     batches |= {"warm_batch": pastes.warm_batch} if warms else {}
     for name, batch in batches.items():
@@ -132,6 +149,7 @@ def deliver(run: Run, stage: Stage, state: TrainState | FitState, starts: Mappin
     variables = {name: tree for name, tree in jax.device_get(net.predicting).items() if tree}
     work_size, refinement = prediction(config)
     asked = {"work_size": work_size} | ({"refinement": asdict(refinement)} if refinement else {})
+    asked |= {"reduced": True} if config.prediction.reduced else {}
     metadata = {"kind": "generator", "config": to_dict(config.generator), "prediction": asked, "seed": config.seed}
     metadata |= {"stage": stage.name, "step": step}
     metadata |= {name: digest for name, digest in starts.items() if name == "given generator"}

@@ -12,7 +12,7 @@ from sgdbd_jax.config import Config
 from sgdbd_jax.data.batches import make_batch
 from sgdbd_jax.data.sources import PhotoSet
 from sgdbd_jax.detection.detector import Detector
-from sgdbd_jax.detection.refine import Refinement
+from sgdbd_jax.detection.refine import Refinement, chosen
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.evaluation.scoring import Detect, score_detector
 from sgdbd_jax.game.composites import composites
@@ -27,7 +27,8 @@ SAMPLE_STREAM = 14  # of random numbers, which no stage uses
 
 def prediction(config: Config) -> tuple[int | str, Refinement | None]:
     """How a run's generator is used, in validation and after it: the working size, and the refinement of its masks."""
-    return config.sets.photo_size or OWN_SIZE, Refinement() if config.prediction.refine else None
+    how = "colours" if config.prediction.colours else "edges"
+    return config.sets.photo_size or OWN_SIZE, chosen(None, how) if config.prediction.refine else None
 
 
 def score_generator(run: Run, net: NetState, photos: PhotoSet) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from sgdbd_jax.config import Config, InputNorm
+from sgdbd_jax.detection.shipped import weight_file
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import flatten, from_dict, replace
 from sgdbd_jax.files import file_sha256
@@ -27,7 +28,12 @@ def needs_vgg16(config: Config) -> bool:
     game = config.game
     plays = game.steps and not config.supervised
     in_the_game = plays and (game.bilateral_weight or config.discriminator.init == "vgg16")
-    return config.start.vgg16 != "random" and bool(in_the_game or not config.start.generator_weights)
+    return config.start.vgg16 != "random" and bool(in_the_game or _begins_at_vgg16(config))
+
+
+def _begins_at_vgg16(config: Config) -> bool:
+    """Whether the generator does, if there is a VGG16."""
+    return config.generator.network == "vgg16" and not config.start.generator_weights
 
 
 def load_start(config: Config) -> tuple[Config, Any]:
@@ -60,7 +66,7 @@ def load_start(config: Config) -> tuple[Config, Any]:
         )
     vgg16, mean, std = load_vgg16(start.vgg16)
     networks = ["classifier"]
-    networks += [] if start.generator_weights else ["generator"]
+    networks += ["generator"] if _begins_at_vgg16(config) else []
     networks += ["discriminator"] if config.discriminator.init == "vgg16" else []
     for network in networks:
         config = _with_input(config, network, mean, std, source=start.vgg16)
@@ -118,6 +124,8 @@ def digests(config: Config) -> dict[str, str]:
     """What tells the weights that a run starts from, by name; files may move, what they hold must stay."""
     start = config.start
     files = {"generator": start.generator_weights, "classifier": start.classifier_weights}
+    taught = config.self_training
+    files |= {"teacher": str(weight_file(taught.teacher))} if taught.teacher and not config.supervised else {}
     files |= {"vgg16": start.vgg16} if needs_vgg16(config) else {}
     return {f"given {name}": file_sha256(path)[:12] for name, path in files.items() if path and Path(path).is_file()}
 

@@ -14,6 +14,7 @@ from flax import struct
 from sgdbd_jax.compiling import jit
 from sgdbd_jax.config import Config, OptimiserConfig
 from sgdbd_jax.models.discriminator import Discriminator
+from sgdbd_jax.models.lite import LiteGenerator
 from sgdbd_jax.models.networks import Networks
 from sgdbd_jax.models.vgg16 import LAYERS
 from sgdbd_jax.weights import merge
@@ -66,12 +67,24 @@ class FitState(struct.PyTreeNode):
 
 
 def make_optimiser(config: OptimiserConfig, steps: int = 0) -> optax.GradientTransformation:
-    """The optax optimiser of a config: Adam, or SGD with momentum; with `steps`, its rate falls to 0 along a cosine."""
+    """The optax optimiser of a config: Adam, AdamW, or SGD with momentum.
+
+    With `steps`, its rate falls to 0 along a cosine.
+    """
     rate = optax.cosine_decay_schedule(config.learning_rate, steps) if steps else config.learning_rate
-    rule = optax.sgd(rate, config.momentum) if config.name == "sgd" else optax.adam(rate, b1=config.momentum)
+    if config.name == "sgd":
+        rule = optax.sgd(rate, config.momentum)
+    elif config.name == "adam":
+        rule = optax.adam(rate, b1=config.momentum)
+    else:
+        rule = optax.adamw(rate, b1=config.momentum, weight_decay=config.weight_decay, mask=_kernels)
     if config.trunk_factor == 1:
         return rule
     return optax.chain(rule, optax.masked(optax.scale(config.trunk_factor), _in_trunk))
+
+
+def _kernels(params: Tree) -> Tree:
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
 def _in_trunk(params: Tree) -> Tree:
@@ -94,7 +107,7 @@ def init_net(
         key: PRNG key of the random kernels.
         size: side in pixels of the photos it will see.
         vgg16: `{layer: {"kernel", "bias"}}`, put in the place of the random trunk (or, of a discriminator, of as many
-            convolutions as it has); `None` keeps it random.
+            convolutions as it has); `None` keeps it random, and so it is in a light generator, which has none.
         start: `params` and `batch_stats` to start from instead of all that.
 
     Raises:
@@ -104,7 +117,7 @@ def init_net(
         return NetState(start["params"], start["batch_stats"], optimiser.init(start["params"]))
     variables = _first_variables(network, key, size)
     params = dict(variables["params"])
-    if vgg16 is not None:
+    if vgg16 is not None and not isinstance(network, LiteGenerator):
         where = "vgg16, which needs networks of its own widths"
         if isinstance(network, Discriminator):
             named = {f"conv{at}": vgg16[name] for at, name in enumerate(LAYERS, start=1) if f"conv{at}" in params}

@@ -20,6 +20,7 @@ from sgdbd_jax.data.batches import (
     prefetch,
 )
 from sgdbd_jax.data.blur import disk_kernel, fcsb, varying_blur
+from sgdbd_jax.data.resizing import resize_photo
 from sgdbd_jax.data.sources import PhotoSet
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import replace
@@ -186,6 +187,20 @@ def test_a_mask_is_cut_like_its_photo():
     config = replace(WHOLE, {"scale": (0.6, 1.7), "flip": True})
     for cut, mask in crops(config, coordinates(), coordinates()[..., 0], count=50):
         np.testing.assert_array_equal(mask, cut[..., 0])
+
+
+def test_some_crops_are_whole_photos():
+    config = replace(WHOLE, {"whole": 0.3, "flip": True})
+    photo = coordinates()
+    squashed = resize_photo(photo, (SIDE, SIDE))
+    whole = [
+        any(
+            np.array_equal(cut, turned) and np.array_equal(mask, turned[..., 0])
+            for turned in (squashed, squashed[:, ::-1])
+        )
+        for cut, mask in crops(config, photo, photo[..., 0])
+    ]
+    assert 0.2 < np.mean(whole) < 0.4
 
 
 def test_discriminators_learn_first_from_two_photos_of_their_kind_and_one_of_each():

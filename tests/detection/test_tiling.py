@@ -8,8 +8,9 @@ from PIL import Image
 
 from sgdbd_jax.detection import tiling
 from sgdbd_jax.detection.refine import guided_filter
-from sgdbd_jax.detection.tiling import MARGIN, OVERLAP, RAMP, TILE, by_tiles, carry
+from sgdbd_jax.detection.tiling import MARGIN, OVERLAP, RAMP, by_tiles, carry
 
+TILE = 640  # pixels a side
 RED, BLUE = (200, 60, 40), (40, 80, 190)
 
 
@@ -44,7 +45,7 @@ def test_what_has_no_neighbours_to_miss_is_the_same_by_tiles(shape):
         sizes.append(tile.shape[:2])
         return first_channel(tile)
 
-    np.testing.assert_allclose(by_tiles(detect, photo), first_channel(photo), atol=1e-6)
+    np.testing.assert_allclose(by_tiles(detect, photo, TILE), first_channel(photo), atol=1e-6)
     assert all(max(size) <= TILE for size in sizes)
     assert len(sizes) == 1 or max(shape) > TILE
 
@@ -58,12 +59,14 @@ def test_what_goes_wrong_near_a_tile_s_border_is_not_seen():
         return mask
 
     photo = np.zeros((1000, 1400, 3), np.uint8)
-    np.testing.assert_array_equal(by_tiles(detect, photo), detect(photo))
+    np.testing.assert_array_equal(by_tiles(detect, photo, TILE), detect(photo))
 
 
 def test_a_tile_fades_into_the_next():
     levels = iter((0.0, 1.0))
-    mask = by_tiles(lambda tile: np.full(tile.shape[:2], next(levels), np.float32), np.zeros((9, 1000, 3), np.uint8))
+    mask = by_tiles(
+        lambda tile: np.full(tile.shape[:2], next(levels), np.float32), np.zeros((9, 1000, 3), np.uint8), TILE
+    )
     begin = TILE - OVERLAP + MARGIN
     assert (mask[:, :begin] == 0).all() and (mask[:, begin + RAMP :] == 1).all()
     np.testing.assert_allclose(mask[4, begin : begin + RAMP], (np.arange(RAMP) + 0.5) / RAMP, atol=1e-6)
@@ -121,7 +124,7 @@ def test_memory_grows_by_the_mask_alone(monkeypatch):
         finally:
             tracemalloc.stop()
 
-    for work in (lambda photo: by_tiles(first_channel, photo)), (lambda photo: carry(mask, shown, photo)):
+    for work in (lambda photo: by_tiles(first_channel, photo, TILE)), (lambda photo: carry(mask, shown, photo)):
         beside_the_mask(work, 640, 640)  # what is imported in the first call
         large, larger = beside_the_mask(work, 1200, 1000), beside_the_mask(work, 4800, 2000)
         assert larger < 1.1 * large < 12e6

@@ -17,7 +17,7 @@ from sgdbd_jax.models.classifier import Classifier
 from sgdbd_jax.models.discriminator import Discriminator
 from sgdbd_jax.models.generator import Generator
 from sgdbd_jax.models.layers import batch_norm, conv_block, max_pool, normalise, scaled, upsample
-from sgdbd_jax.models.networks import Networks
+from sgdbd_jax.models.networks import Networks, make_generator
 from sgdbd_jax.models.vgg16 import LAYERS, VGG16
 from sgdbd_jax.presets import PRESETS
 
@@ -70,6 +70,7 @@ def photos(batch: int, height: int, width: int):
         ("self_trained", "generator", 16_855_905),
         ("self_trained", "discriminator", 3_445_313),
         ("self_trained", "classifier", 14_780_739),
+        ("lite", "generator", 4_558_593),
         ("demo", "generator", 1_119_585),
         ("demo", "discriminator", 290_673),
         ("demo", "classifier", 927_187),
@@ -133,7 +134,8 @@ def shapes_as_zeros(network: nn.Module, size: int = 64):
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("size", [(16, 16), (48, 80)])
 def test_a_mask_has_the_size_of_its_photo(preset, size):
-    network = Generator(PRESETS[preset].generator)
+    network = make_generator(PRESETS[preset].generator)
+    size = tuple(side * network.multiple // 16 for side in size)
     logits = jax.eval_shape(
         lambda x: network.apply(shapes_as_zeros(network), x, train=False),
         jax.ShapeDtypeStruct((3, *size, 3), jnp.float32),
@@ -303,7 +305,7 @@ def test_doubling_agrees_with_torch(size, align_corners):
 
 def test_the_release_doubles_with_aligned_corners_and_the_paper_without():
     assert {name: config.generator.align_corners for name, config in PRESETS.items()} == {
-        "release": True, "paper": False, "self_trained": False, "demo": False,
+        "release": True, "paper": False, "self_trained": False, "lite": False, "demo": False,
     }  # fmt: skip
 
 

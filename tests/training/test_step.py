@@ -525,6 +525,14 @@ def test_optimisers_by_their_first_moves(name, moves):
         assert float(update) == pytest.approx(move, rel=1e-4)
 
 
+def test_weight_decay_is_of_kernels_and_of_no_bias():
+    rule = make_optimiser(OptimiserConfig("adamw", 0.1, weight_decay=0.5))
+    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    moves, _ = rule.update(jax.tree.map(jnp.zeros_like, params), rule.init(params), params)
+    np.testing.assert_allclose(moves["kernel"], -0.1 * 0.5)
+    np.testing.assert_array_equal(moves["bias"], 0)
+
+
 def test_a_trunk_learns_slower_and_a_stage_s_rate_falls_along_a_cosine():
     """SGD of rate 1: the first update is the gradient, a fifth of it in the trunk; half-way through, half of both."""
     rule = make_optimiser(OptimiserConfig("sgd", 1.0, 0.0, trunk_factor=0.2), steps=4)

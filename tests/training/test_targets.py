@@ -120,9 +120,61 @@ def test_a_process_that_does_not_write_them_has_the_targets_too(taught, tmp_path
     run = Run(config, tmp_path, load_photos(config))
     run.main = False
     teacher, _ = load_weights(taught / "generator.safetensors")
-    made = targets_module.make_targets(run, jax.tree.map(np.float32, teacher))
+    made = targets_module.own_targets(run, jax.tree.map(np.float32, teacher))
     assert [target.shape for target in made] == [(SIZE, SIZE)] * SCENES
     assert not (tmp_path / "targets").exists()
+
+
+@pytest.fixture(scope="module")
+def light(taught, tmp_path_factory):
+    """A light generator that learns from another's masks, then from its own."""
+    workdir = tmp_path_factory.mktemp("light")
+    assert main(given(workdir, **LIGHT, teacher=taught / "generator.safetensors")) == 0
+    return workdir
+
+
+LIGHT = {
+    "generator__network": "lite", "generator__width": 0.1, "generator__decoder_norm": True, "generator__merge": "add",
+    "generator__blocks": None, "photo_size": 32, "crop": 32, "warm_steps": 0, "teacher_steps": 2,
+}  # fmt: skip
+
+
+def test_a_light_generator_learns_from_a_teacher_and_then_from_itself(light):
+    assert [row["stage"] for row in read_log(light)] == ["teacher"] * 2 + ["taught"] * 2
+    teacher, own = ([path.read_bytes() for path in sorted((light / name).glob("*.png"))] for name in FOLDERS)
+    assert len(teacher) == len(own) == SCENES and teacher != own
+
+
+FOLDERS = ("teacher_targets", "targets")
+
+
+def test_the_teacher_s_targets_are_the_masks_that_its_file_gives(light, taught, tmp_path):
+    detect = Detector.load(taught / "generator.safetensors")
+    config = parse(given(tmp_path, **LIGHT, teacher=taught / "generator.safetensors"))[1]
+    for number, photo in enumerate(load_photos(config).training.source.images):
+        target = np.array(Image.open(light / "teacher_targets" / f"{number:05d}.png"))
+        np.testing.assert_array_equal(target, np.rint(255 * detect(photo)))
+
+
+def test_a_teacher_may_move_but_not_change(light, taught, tmp_path):
+    workdir = shutil.copytree(light, tmp_path / "copy")
+    moved = shutil.copy(taught / "generator.safetensors", tmp_path / "moved.safetensors")
+    assert main(given(workdir, **LIGHT, teacher=moved)) == 0
+    with pytest.raises(UserError, match="given teacher was"):
+        main(given(workdir, **LIGHT, teacher=light / "generator.safetensors"))
+
+
+def test_a_teacher_and_its_steps_need_each_other(tmp_path):
+    with pytest.raises(UserError, match="teacher: needs teacher_steps"):
+        parse(given(tmp_path, teacher="accurate"))
+    with pytest.raises(UserError, match="teacher: needs teacher_steps"):
+        parse(given(tmp_path, teacher_steps=3))
+
+
+def test_a_teacher_that_is_not_there_is_refused_before_photos_are_read(tmp_path):
+    with pytest.raises(UserError, match="none.safetensors"):
+        main(given(tmp_path, **LIGHT, teacher=tmp_path / "none.safetensors"))
+    assert not (tmp_path / "config.json").exists()
 
 
 def test_targets_of_another_teacher_are_made_again(taught, tmp_path):
