@@ -91,9 +91,9 @@ def main(argv: list[str] | None = None) -> int:
 
     from sgdbd_jax.data.names import read_names
     from sgdbd_jax.data.sources import load_pairs
-    from sgdbd_jax.detection.shipped import shipped
+    from sgdbd_jax.detection.shipped import weight_file
     from sgdbd_jax.evaluation.score_cache import ScoreCache
-    from sgdbd_jax.evaluation.trial_table import SHIPPED, TrialScores, markdown, score_floors
+    from sgdbd_jax.evaluation.trial_table import SHIPPED_ROWS, TrialScores, markdown, score_floors
     from sgdbd_jax.files import check_folder, write_atomically
 
     check_folder(options.out, ("results.md", "results.json"))
@@ -110,7 +110,8 @@ def main(argv: list[str] | None = None) -> int:
             code = _train(trials, name, seed)
             if code:
                 return code
-    files: dict[str, Sequence[tuple[int | None, Path]]] = {SHIPPED: [(None, shipped())]}
+    files: dict[str, Sequence[tuple[int | None, Path]]]
+    files = {row: [(None, weight_file(name))] for name, row in SHIPPED_ROWS.items()}
     files |= {name: list(trials.finished(name).items()) for name in TRIALS}
     failed = 0
     table: dict[tuple[str, str, str], TrialScores] = {}  # by trial, size and refinement

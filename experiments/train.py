@@ -24,7 +24,8 @@ HELP = {
     "demo": "small networks, scenes made here; minutes on 2 cores",
     "paper": "the paper's networks, Adam, ImageNet VGG16",
     "release": "the authors' program: BatchNorm, SGD, random start, mask terms",
-    "self_trained": "what made the shipped weights: pastes, then its own masks; --steps 75 plays the game between",
+    "self_trained": "what made weights `accurate`: pastes, then its own masks; --steps 75 plays the game between",
+    "lite": "what made weights `lite`: a light generator learns from the masks of `accurate`; an hour on 2 cores",
 }
 
 

@@ -12,6 +12,7 @@ from sgdbd_jax.fields import (
     ALL_FINITE,
     ALL_POSITIVE,
     AT_LEAST_1,
+    INSIDE,
     NOT_NEGATIVE,
     POSITIVE,
     RANGE,
@@ -147,15 +148,15 @@ class ClassifierConfig(Section):
 class OptimiserConfig(Section):
     """One optimiser; the three of a game are separate copies of it."""
 
-    name: str = option("adam", "'adam' | 'adamw' | 'sgd'", one_of("adam", "adamw", "sgd"))
+    name: str = option(
+        "adam",
+        "'adam' | 'sgd' | 'muon': kernels move along orthogonal matrices, all else by Adam at half the rate",
+        one_of("adam", "sgd", "muon"),
+    )
     learning_rate: float = option(2e-4, "step size", POSITIVE)
     momentum: float = option(0.9, "beta1 of Adam, momentum of SGD", SHARE)
-    weight_decay: float = option(0.0, "of AdamW, decoupled: of the kernels, times the learning rate", WEIGHT)
+    warm_up: int = option(0, "steps in which the rate rises, before it falls along a cosine", NOT_NEGATIVE)
     trunk_factor: float = option(1.0, "of the learning rate in the trunk, which has learned before", POSITIVE)
-
-    def check(self) -> None:
-        if self.weight_decay and self.name != "adamw":
-            raise UserError("weight_decay: is of optimiser 'adamw'; leave it out, or name 'adamw'")
 
 
 @dataclass(frozen=True)
@@ -296,6 +297,8 @@ class PredictionConfig(Section):
 
     refine: bool = option(False, "masks follow the photo's edges and decide, as self-training's always do")
     colours: bool = option(True, "refined masks are cut by the photo's colours too, which takes longer")
+    middle: float = option(0.5, "level of the learned mask that is delivered as a half", INSIDE)
+    gain: float = option(1.0, "of the logits from there: above 1 where a network doubts more than it errs", POSITIVE)
     reduced: bool = option(False, "photos may be decoded at a part of their size, no smaller than they are seen")
     half: bool = option(False, "the generator is delivered as float16")
 
@@ -371,13 +374,14 @@ class Config(Section):
             raise UserError(f"discriminator.strides: {strides} pool a crop of {crop} to nothing")
 
 
-# Fields that may change between two legs of one run. They do not move its results, or (steps) only take them further;
+# Fields that may change between two legs of one run. They do not move what is learned, or (steps) only take it further;
 # or they say where something lies, and what lies there is compared instead (`training.workdir.claim_workdir`).
 FREE_FIELDS = frozenset(
     (
         "game.steps",
         "self_training.teacher",
         "validation.validate_every",
+        *(f"prediction.{name}" for name in PredictionConfig.__dataclass_fields__),
         *(f"keeping.{name}" for name in KeepingConfig.__dataclass_fields__),
         *(f"sets.{name}" for name in ("source", "clear", "blur", "masks", "names", "data_dir", "manual_dir")),
         *(f"start.{name}" for name in StartConfig.__dataclass_fields__),

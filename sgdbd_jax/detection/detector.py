@@ -63,9 +63,10 @@ class Detector:
     (48, 96) float32 left 1, right 0
 
     It compiles anew for every working size: with "native" and "max:N", for every size up to a multiple of 128 pixels,
-    so that "max:1024" has 64 at the most; of a light generator, 64 pixels, and 256, each in a few seconds. With `full`
-    no size is larger than a tile. A generator with `align_corners`, as the release's, places what it sees by the size of the whole: its photos are padded to multiples
-    of 16 alone, so that there are more sizes to compile, and never cut into tiles.
+    so that "max:1024" has 64 at the most; of a light generator up to one of 64 pixels, in a few seconds each. With
+    `full` no size is larger than a tile. A generator with `align_corners`, as the release's, places what it sees by the
+    size of the whole: its photos are padded to multiples of 16 alone, so that there are more sizes to compile, and
+    never cut into tiles.
 
     Args:
         config: the generator's.
@@ -187,6 +188,11 @@ class Detector:
         for mask, photo in zip(masks, pixels):
             mask[:] = self._mask(photo, size)
         return masks
+
+    @property
+    def refinement(self) -> Refinement | None:
+        """What is done to the network's masks."""
+        return self._refinement
 
     def working_size(self, height: int, width: int) -> tuple[int, int]:
         """The height and width that are enough of a photo of that size; its own, unless it may be reduced.

@@ -12,7 +12,7 @@ from sgdbd_jax.errors import UserError
 
 GENERATOR = "generator.safetensors"
 SHIPPED = {"accurate": GENERATOR, "lite": "lite.safetensors"}  # by the names that commands know them by
-DEFAULT = "accurate"
+DEFAULT = "lite"
 
 
 def weight_file(name: str | os.PathLike) -> Path:

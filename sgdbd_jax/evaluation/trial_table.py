@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sgdbd_jax.data.sources import PhotoSet
+from sgdbd_jax.detection.shipped import SHIPPED
 from sgdbd_jax.evaluation.protocols import PAPER
 from sgdbd_jax.evaluation.scoring import score
 from sgdbd_jax.evaluation.weight_scores import REFINEMENTS, SIZES
 
-SHIPPED = "the shipped weights"
+SHIPPED_ROWS = {name: f"the shipped weights, {name}" for name in SHIPPED}
 
 
 @dataclass
@@ -69,9 +70,10 @@ def markdown(
         called += f", seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else ""
         correlation = _spread(table[name, size, "cut"].correlation)
         lines.append(f"| {called} | {seen} | {' | '.join(cells)} | {correlation} |")
-    if (SHIPPED, "own", "none") in table:
-        network, edges, cut = (f"{table[SHIPPED, 'own', how].seconds[0]:.2f} s" for how in REFINEMENTS)
-        lines += ["", f"When it was scored, a photo at its own size took {network}; refined, {edges} or {cut} more."]
+    for name, row in SHIPPED_ROWS.items():
+        if (row, "own", "none") in table:
+            network, edges, cut = (f"{table[row, 'own', how].seconds[0]:.2f} s" for how in REFINEMENTS)
+            lines += ["", f"A photo at its own size took {name} {network} when scored; refined, {edges} or {cut} more."]
     return "\n".join(lines) + "\n"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,8 @@ if TYPE_CHECKING:
     from sgdbd_jax.data.threads import Progress
 
 SIZES: dict[str, int | str] = {"own": "max:1024", "320": 320}  # at which the network sees photos
-REFINEMENTS = ("none", "edges", "cut")  # nothing; the guided filter, cut at its middle; then the segmentation
+# Nothing; the guided filter, cut at its middle; then the segmentation; by the values that the weights ask for, if any.
+REFINEMENTS = ("none", "edges", "cut")
 MEASURES = {"f_measure", "mae", "correlation", "seconds"}
 
 # By size and refinement, each of `MEASURES`: F and MAE by protocol `paper`; the correlation of predicted and true
@@ -40,14 +40,14 @@ def score_weights(weights: Path, photos: PhotoSet, *, progress: Progress | None 
 
     from sgdbd_jax.data.resizing import resize_photo
     from sgdbd_jax.detection.detector import Detector
-    from sgdbd_jax.detection.refine import Refinement
+    from sgdbd_jax.detection.refine import chosen
     from sgdbd_jax.evaluation.protocols import PAPER
     from sgdbd_jax.evaluation.scoring import Tally
 
     if photos.masks is None:
         raise ValueError("photos without masks cannot be scored")
-    refinement = Refinement()
-    refine = {"edges": replace(refinement, iterations=0), "cut": refinement}
+    asked = Detector.load(weights).refinement
+    refine = {"edges": chosen(asked, "edges"), "cut": chosen(asked, "colours")}
     detect = {size: Detector.load(weights, work_size=side, refine=False) for size, side in SIZES.items()}
     keys = list(itertools.product(SIZES, REFINEMENTS))
     tallies = {key: Tally(PAPER) for key in keys}

@@ -27,7 +27,7 @@ from sgdbd_jax.training.loop import Stage, generator_of, run_stage
 from sgdbd_jax.training.parallel import check_batch, parallelize
 from sgdbd_jax.training.pretrain import fit_generator, pretrain_classifier
 from sgdbd_jax.training.run import Run
-from sgdbd_jax.training.samples import prediction, sample_picture, score_generator
+from sgdbd_jax.training.samples import predicting, prediction, sample_picture, score_generator
 from sgdbd_jax.training.start import digests, given_generator
 from sgdbd_jax.training.state import FitState, TrainState, init_game, make_optimiser
 from sgdbd_jax.training.step import make_disc_step, make_game_step
@@ -66,7 +66,7 @@ def train(run: Run) -> Path:
         state = fit_generator(run, stage, make_optimiser(pastes.warm_optimiser, stage.steps), generator)
         generator = state.net.predicting
     if taught.teacher_steps:
-        state = learn_masks(run, "teacher", TEACHER_STREAM, taught.teacher_steps, generator, teacher_targets)
+        stage, state = learn_masks(run, "teacher", TEACHER_STREAM, taught.teacher_steps, generator, teacher_targets)
         generator = state.net.predicting
     if game.steps:
         stage = Stage("game", examples.game, GAME_STREAM, game.steps, game.batch)
@@ -75,7 +75,7 @@ def train(run: Run) -> Path:
     if taught.taught_steps:
         assert generator is not None  # the config sees to it
         own = functools.partial(own_targets, generator=generator)
-        state = learn_masks(run, "taught", TAUGHT_STREAM, taught.taught_steps, generator, own)
+        stage, state = learn_masks(run, "taught", TAUGHT_STREAM, taught.taught_steps, generator, own)
     return deliver(run, stage, state, starts)
 
 
@@ -86,12 +86,12 @@ def learn_masks(
     steps: int,
     generator: dict[str, Any] | None,
     make_targets: Callable[[Run], Sequence[np.ndarray]],
-) -> FitState:
+) -> tuple[Stage, FitState]:
     """A stage on refined masks of the source photos, which are not made again once it is done."""
     pastes = run.config.pastes
     targets = () if steps_done(run, name) == steps else make_targets(run)
     stage = Stage(name, functools.partial(run.examples.taught, targets=targets), stream, steps, pastes.warm_batch)
-    return fit_generator(run, stage, make_optimiser(pastes.warm_optimiser, steps), generator)
+    return stage, fit_generator(run, stage, make_optimiser(pastes.warm_optimiser, steps), generator)
 
 
 def check_batches(run: Run) -> None:
@@ -146,7 +146,8 @@ def deliver(run: Run, stage: Stage, state: TrainState | FitState, starts: Mappin
     net, path = generator_of(state), run.workdir / "generator.safetensors"
     if not run.main:
         return path
-    variables = {name: tree for name, tree in jax.device_get(net.predicting).items() if tree}
+    delivered = jax.device_get(predicting(config, net.predicting))
+    variables = {name: tree for name, tree in delivered.items() if tree}
     work_size, refinement = prediction(config)
     asked = {"work_size": work_size} | ({"refinement": asdict(refinement)} if refinement else {})
     asked |= {"reduced": True} if config.prediction.reduced else {}

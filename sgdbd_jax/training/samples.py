@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,7 +14,7 @@ from sgdbd_jax.config import Config
 from sgdbd_jax.data.batches import make_batch
 from sgdbd_jax.data.sources import PhotoSet
 from sgdbd_jax.detection.detector import Detector
-from sgdbd_jax.detection.refine import Refinement, chosen
+from sgdbd_jax.detection.refine import QUICK, Refinement
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.evaluation.scoring import Detect, score_detector
 from sgdbd_jax.game.composites import composites
@@ -27,8 +29,16 @@ SAMPLE_STREAM = 14  # of random numbers, which no stage uses
 
 def prediction(config: Config) -> tuple[int | str, Refinement | None]:
     """How a run's generator is used, in validation and after it: the working size, and the refinement of its masks."""
-    how = "colours" if config.prediction.colours else "edges"
-    return config.sets.photo_size or OWN_SIZE, chosen(None, how) if config.prediction.refine else None
+    refinement = Refinement() if config.prediction.colours else QUICK
+    return config.sets.photo_size or OWN_SIZE, refinement if config.prediction.refine else None
+
+
+def predicting(config: Config, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """A generator's variables as they are delivered: with the config's middle and gain in its last layer."""
+    gain, middle = config.prediction.gain, config.prediction.middle
+    head = variables["params"]["head"]
+    bias = gain * (head["bias"] - math.log(middle / (1 - middle)))
+    return {**variables, "params": {**variables["params"], "head": {"kernel": gain * head["kernel"], "bias": bias}}}
 
 
 def score_generator(run: Run, net: NetState, photos: PhotoSet) -> dict[str, Any]:
@@ -58,7 +68,8 @@ def sample_picture(run: Run, net: NetState) -> bytes:
 
 def _detect(run: Run, net: NetState, work_size: int | str, refinement: Refinement | None = None) -> Detect:
     """The detector of a generator, which refuses a mask that has no score and cannot be shown."""
-    detector = Detector(run.config.generator, net.predicting, work_size=work_size, refinement=refinement)
+    variables = predicting(run.config, net.predicting)
+    detector = Detector(run.config.generator, variables, work_size=work_size, refinement=refinement)
 
     def detect(photo: np.ndarray, **options: Any) -> np.ndarray:
         mask = detector(photo, **options)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 from flax import struct
 
 from sgdbd_jax.compiling import jit
@@ -67,24 +69,48 @@ class FitState(struct.PyTreeNode):
 
 
 def make_optimiser(config: OptimiserConfig, steps: int = 0) -> optax.GradientTransformation:
-    """The optax optimiser of a config: Adam, AdamW, or SGD with momentum.
+    """The optax optimiser of a config: Adam, SGD with momentum, or Muon.
 
-    With `steps`, its rate falls to 0 along a cosine.
+    With `steps`, its rate falls to 0 along a cosine, after the warm-up. Muon is Jordan's (2024) for convolutions, a
+    kernel being a matrix from its inputs to its outputs, at the size of Adam's moves (Liu et al. 2025,
+    arXiv:2502.16982).
     """
-    rate = optax.cosine_decay_schedule(config.learning_rate, steps) if steps else config.learning_rate
+    rate = _rate(config, steps)
     if config.name == "sgd":
         rule = optax.sgd(rate, config.momentum)
     elif config.name == "adam":
         rule = optax.adam(rate, b1=config.momentum)
     else:
-        rule = optax.adamw(rate, b1=config.momentum, weight_decay=config.weight_decay, mask=_kernels)
+        rule = optax.contrib.muon(
+            rate,
+            adam_b1=config.momentum,
+            adam_learning_rate=_rate(replace(config, learning_rate=config.learning_rate / 2), steps),
+            muon_weight_dimension_numbers=_matrices,
+            consistent_rms=0.2,
+        )
     if config.trunk_factor == 1:
         return rule
     return optax.chain(rule, optax.masked(optax.scale(config.trunk_factor), _in_trunk))
 
 
-def _kernels(params: Tree) -> Tree:
-    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+def _rate(config: OptimiserConfig, steps: int) -> optax.Schedule | float:
+    if not steps:
+        return config.learning_rate
+    falls = optax.cosine_decay_schedule(config.learning_rate, max(1, steps - config.warm_up))
+    if not config.warm_up:
+        return falls
+    rises = optax.linear_schedule(config.learning_rate / config.warm_up, config.learning_rate, config.warm_up)
+    return optax.join_schedules([rises, falls], [config.warm_up])
+
+
+def _matrices(params: Tree) -> Tree:
+    """Which parameters Muon moves, as matrices of which axes: kernels, but that of the last layer."""
+
+    def axes(path: tuple[Any, ...], leaf: jax.Array) -> Any:
+        moved = leaf.ndim > 1 and path[0].key != "head"
+        return optax.contrib.MuonDimensionNumbers(tuple(range(leaf.ndim - 1)), (leaf.ndim - 1,)) if moved else None
+
+    return jax.tree_util.tree_map_with_path(axes, params)
 
 
 def _in_trunk(params: Tree) -> Tree:

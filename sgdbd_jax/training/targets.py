@@ -24,7 +24,7 @@ from sgdbd_jax.files import file_sha256, write_atomically
 from sgdbd_jax.pictures import png
 from sgdbd_jax.training.parallel import any_process, wait_for_all
 from sgdbd_jax.training.run import Run, Stopped
-from sgdbd_jax.training.samples import prediction
+from sgdbd_jax.training.samples import predicting, prediction
 
 ASK_EVERY = 8  # targets between the times at which several processes agree whether to stop
 
@@ -44,6 +44,7 @@ def own_targets(run: Run, generator: Mapping[str, Any]) -> Sequence[np.ndarray]:
         Stopped: the run was asked to stop; the masks made so far are kept.
     """
     work_size, refinement = prediction(run.config)[0], Refinement()
+    generator = predicting(run.config, generator)
     detect = Detector(run.config.generator, generator, work_size=work_size, refinement=refinement)
     made_by = {"teacher": _digest(generator), "work_size": work_size, "refinement": asdict(refinement)}
     return _make_targets(run, detect, made_by, run.workdir / "targets")

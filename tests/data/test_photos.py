@@ -11,7 +11,7 @@ from handmade_images import png, tiff
 from PIL import Image, ImageFile
 
 from sgdbd_jax.data.listing import list_photos
-from sgdbd_jax.data.photos import decode_photo, load_mask, load_photo, photo_from_image
+from sgdbd_jax.data.photos import decode_photo, load_mask, load_photo, load_smaller, photo_from_image
 from sgdbd_jax.errors import UserError
 
 
@@ -199,3 +199,60 @@ def test_odd_names_are_read(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (1, 1), (1, 2, 3)).save(tmp_path / name)
     np.testing.assert_array_equal(load_photo(name), [[[1, 2, 3]]])
+
+
+def enough(height, width):
+    """A quarter of the sides, and a little more."""
+    return height // 4 + 1, width // 4 + 1
+
+
+def smooth(height, width):
+    ramp = np.linspace(20, 230, height)[:, None] + np.linspace(-20, 20, width)
+    return np.repeat(ramp[..., None], 3, axis=-1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+def test_a_jpeg_is_read_at_a_part_of_its_size_that_is_enough(tmp_path, options):
+    path = save(tmp_path / "a.jpg", Image.fromarray(smooth(201, 304)), quality=95, **options)
+    photo, size = load_smaller(path, enough)
+    assert (photo.shape, size) == ((101, 152, 3), (201, 304))
+    np.testing.assert_allclose(photo, np.asarray(Image.open(path).resize((152, 101))), atol=4)
+    for least in ((201, 304), (150, 20), (3000, 3000)):
+        np.testing.assert_array_equal(load_smaller(path, lambda *_, least=least: least)[0], load_photo(path))
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
+def test_other_formats_are_read_in_full(tmp_path, suffix):
+    path = save(tmp_path / f"a.{suffix}", Image.fromarray(smooth(40, 60)))
+    photo, size = load_smaller(path, enough)
+    np.testing.assert_array_equal(photo, load_photo(path))
+    assert size == (40, 60)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_whole_size_is_that_at_which_a_photo_is_displayed(tmp_path, orientation):
+    """Whose sides may become equal when they are halved."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path / "a.jpg", Image.fromarray(smooth(201, 202)), exif=exif)
+    photo, size = load_smaller(path, lambda *_: (90, 90))
+    assert size == load_photo(path).shape[:2] and photo.shape == (101, 101, 3)
+
+
+def test_a_damaged_photo_is_read_as_far_as_it_goes_at_whatever_size(tmp_path):
+    data = save(tmp_path / "a.jpg", Image.fromarray(noise(240, 320))).read_bytes()
+    (tmp_path / "a.jpg").write_bytes(data[: len(data) // 2])
+    notes = []
+    photo, size = load_smaller(tmp_path / "a.jpg", enough, note=notes.append)
+    assert "rows are missing" in notes[0] and size == (240, 320)
+    with pytest.raises(UserError, match="damaged"):
+        load_smaller(tmp_path / "a.jpg", enough)
+
+
+def test_colours_of_a_part_are_brought_to_srgb_too(tmp_path):
+    cmyk = Image.fromarray(smooth(200, 304)).convert("CMYK")
+    path = save(tmp_path / "a.jpg", cmyk, quality=95)
+    photo, size = load_smaller(path, enough)
+    whole = np.asarray(Image.fromarray(load_photo(path)).resize(photo.shape[1::-1]))
+    np.testing.assert_allclose(photo, whole, atol=4)
+    assert size == (200, 304)

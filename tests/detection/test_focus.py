@@ -284,3 +284,17 @@ def test_numbers_are_plain_and_can_be_written_as_json():
 def test_what_is_no_photo_with_its_mask_is_refused(photo, masks, message):
     with pytest.raises(ValueError, match=message):
         measure(photo, *masks)
+
+
+def test_a_photo_at_a_part_of_its_size_has_nearly_the_numbers_of_the_whole():
+    """As JPEGs are read: a half of the sides, rounded up."""
+    rng = np.random.default_rng(0)
+    whole = cv2.GaussianBlur(rng.integers(0, 256, (1401, 2003, 3), np.uint8), (0, 0), 5)
+    mask = np.zeros((1401, 2003), np.float32)
+    mask[200:700, 300:1300] = 1
+    half = cv2.resize(whole, (1002, 701), interpolation=cv2.INTER_AREA)
+    expected, found = measure(whole, mask), measure(half, mask)
+    assert (found.share, found.box, found.centre) == (expected.share, expected.box, expected.centre)
+    assert found.score == pytest.approx(expected.score, abs=0.02)
+    with pytest.raises(ValueError, match="of its photo's size"):
+        measure(half[:, :900], mask)

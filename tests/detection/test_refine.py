@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sgdbd_jax.detection.refine import Refinement, guided_filter, segment
+from sgdbd_jax.detection.refine import Refinement, chosen, guided_filter, segment
 from sgdbd_jax.errors import UserError
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
@@ -107,7 +107,16 @@ def test_a_mask_that_is_not_finite_is_refused():
 
 
 @pytest.mark.parametrize(
-    "changes", ({"side": 0}, {"iterations": 1.5}, {"share": 2.0}, {"radius": 0.0}, {"middle": -0.1})
+    "changes",
+    (
+        {"side": 0},
+        {"filter_side": -1},
+        {"filter_side": 0.5},
+        {"iterations": 1.5},
+        {"share": 2.0},
+        {"radius": 0.0},
+        {"middle": -0.1},
+    ),
 )
 def test_values_without_meaning_are_refused(changes):
     with pytest.raises(UserError, match="refinement: "):
@@ -129,3 +138,28 @@ def test_a_large_photo_is_cut_at_the_side_that_was_asked_for(disk, monkeypatch):
     )
     Refinement(side=45)(inside.astype(np.float32), photo)
     assert seen == [(30, 45, 3)]
+
+
+def test_a_mask_is_filtered_at_the_side_that_was_asked_for(disk, monkeypatch):
+    photo, inside = disk
+    seen = []
+
+    def watch(mask, photo, *, radius, epsilon):
+        seen.append((mask.shape, photo.shape, radius))
+        return mask
+
+    monkeypatch.setattr("sgdbd_jax.detection.refine.guided_filter", watch)
+    for filter_side in (0, 45, 1000):
+        Refinement(radius=0.1, filter_side=filter_side, iterations=0)(inside.astype(np.float32), photo)
+    whole = ((60, 90), (60, 90, 3), 9)
+    assert seen == [whole, ((30, 45), (30, 45, 3), 4), whole]
+
+
+def test_edges_leave_the_segmentation_out_and_colours_bring_it_in():
+    quick, slow = Refinement(middle=0.4, iterations=0), Refinement(middle=0.4, iterations=5)
+    assert chosen(slow, "edges") == quick and chosen(quick, "edges") == quick
+    assert chosen(slow, "colours") == slow
+    assert chosen(quick, "colours") == Refinement(middle=0.4) == chosen(Refinement(middle=0.4), "colours")
+    assert chosen(None, "colours") == Refinement()
+    with pytest.raises(ValueError, match="not 'cut'"):
+        chosen(None, "cut")

@@ -11,7 +11,7 @@ from tiny_generators import constant_variables, save_generator
 from experiments import results
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.evaluation import score_cache
-from sgdbd_jax.evaluation.trial_table import SHIPPED
+from sgdbd_jax.evaluation.trial_table import SHIPPED_ROWS
 from sgdbd_jax.fields import replace
 from sgdbd_jax.presets import SELF_TRAINED
 from sgdbd_jax.training.start import digests
@@ -33,7 +33,7 @@ def scored(tmp_path, monkeypatch):
             (tmp_path / folder).mkdir(exist_ok=True)
             Image.fromarray(pixels).save(tmp_path / folder / f"{name}.png")
     weights = save_generator(tmp_path / "shipped.safetensors", constant_variables(0.75))
-    monkeypatch.setattr("sgdbd_jax.detection.shipped.shipped", lambda: weights)
+    monkeypatch.setattr("sgdbd_jax.detection.shipped.weight_file", lambda name: weights)
 
     def call(*arguments, code=0):
         fixed = {"images": tmp_path / "images", "masks": tmp_path / "masks", "masks_white": "focused"}
@@ -81,15 +81,17 @@ def test_the_shipped_weights_and_the_constant_masks_are_scored_at_both_sizes(sco
     """A mask of 0.75 errs by 0.25 where in focus and by 0.75 elsewhere; refined it is 1, and errs elsewhere."""
     result = scored()
     rows = by_key(result)
-    assert list(rows) == [(SHIPPED, size, how) for size in ("own", "320") for how in ("none", "edges", "cut")]
+    hows = [(size, how) for size in ("own", "320") for how in ("none", "edges", "cut")]
+    assert list(rows) == [(row, *how) for row in SHIPPED_ROWS.values() for how in hows]
     for size in ("own", "320"):
         for how, mae in (("none", 0.25 * SHARE + 0.75 * (1 - SHARE)), ("edges", 1 - SHARE), ("cut", 1 - SHARE)):
-            assert rows[SHIPPED, size, how]["mae"] == [pytest.approx(mae, abs=0.002)]
-    assert rows[SHIPPED, "own", "cut"]["correlation"] == [None]
+            for row in SHIPPED_ROWS.values():
+                assert rows[row, size, how]["mae"] == [pytest.approx(mae, abs=0.002)]
+    assert rows[SHIPPED_ROWS["accurate"], "own", "cut"]["correlation"] == [None]
     assert result["floors"]["zeros"]["mae"] == pytest.approx(SHARE)
     assert (result["protocol"], result["images"]) == ("paper", 3)
     out, err = capsys.readouterr()
-    assert "| the shipped weights | 320x320 | " in out and "| a mask of zeros | |" in out
+    assert "| the shipped weights, accurate | 320x320 | " in out and "| a mask of zeros | |" in out
     assert f"not trained: {', '.join(results.TRIALS)}; --train {','.join(results.TRIALS)}\n" in err
 
 
@@ -193,18 +195,18 @@ def test_a_trial_that_started_from_another_generator_than_today_is_refused(score
         scored(*arguments)  # nothing to compare
     parent.unlink()  # nothing to compare
     result = scored(code=0)
-    assert {row["row"] for row in result["rows"]} == {SHIPPED, "warm_game"}
+    assert {row["row"] for row in result["rows"]} == {*SHIPPED_ROWS.values(), "warm_game"}
 
 
 def test_a_run_that_is_not_the_trials_is_not_scored_as_it(scored, trained, tmp_path, capsys):
     scored("--train", "warm,game", "--source", "photos", "--clear", "sharp")
     change(tmp_path / "runs" / "game" / "0", game__eta=0.25)
-    assert {row["row"] for row in scored(code=1)["rows"]} == {SHIPPED, "warm"}
+    assert {row["row"] for row in scored(code=1)["rows"]} == {*SHIPPED_ROWS.values(), "warm"}
     assert "holds another training than this trial's (game.eta 0.25, not 0.5)" in capsys.readouterr().err
     names = tmp_path / "names.txt"
     names.write_text("a.png\n")
     change(tmp_path / "runs" / "warm" / "0", sets__names=str(names))
-    assert {row["row"] for row in scored("--names", str(names), code=1)["rows"]} == {SHIPPED}
+    assert {row["row"] for row in scored("--names", str(names), code=1)["rows"]} == set(SHIPPED_ROWS.values())
     assert "names.txt, which are scored" in capsys.readouterr().err
 
 
@@ -249,7 +251,7 @@ def test_photos_are_looked_at_before_hours_of_training(scored, tmp_path, monkeyp
 def test_a_damaged_run_costs_the_others_nothing(scored, tmp_path, capsys):
     path = save_generator(tmp_path / "runs" / "warm" / "0" / "generator.safetensors", constant_variables(0.5))
     path.write_bytes(path.read_bytes()[:100])
-    assert {row["row"] for row in scored(code=1)["rows"]} == {SHIPPED}
+    assert {row["row"] for row in scored(code=1)["rows"]} == set(SHIPPED_ROWS.values())
     assert f"error: {path}: not a readable safetensors file" in capsys.readouterr().err
 
 

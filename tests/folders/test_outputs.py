@@ -81,3 +81,9 @@ def test_thumbnails_keep_the_photo_s_shape_and_are_small(shape, small):
         with Image.open(io.BytesIO(data)) as picture:
             assert (picture.format, picture.size) == ("JPEG", small[::-1])
             np.testing.assert_allclose(np.asarray(picture).mean((0, 1)), expected, atol=3)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (64, 48)])
+def test_a_mask_s_file_has_each_of_its_levels(shape):
+    for mask in (np.random.default_rng(0).integers(0, 256, shape, np.uint8), np.full(shape, 200, np.uint8)):
+        assert opened(Results(), mask=mask) == {".mask.png": ("L", mask.tolist())}

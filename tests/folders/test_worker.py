@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sgdbd_jax.data.threads import work_ahead
 from sgdbd_jax.detection.detector import Seen
@@ -25,15 +26,19 @@ def photo(height=2, width=5):
 class Masks:
     """A detector whose network is a function, and which finishes its masks by another."""
 
-    def __init__(self, see, finish=lambda photo, seen: seen.mask):
+    def __init__(self, see, finish=lambda photo, seen, size: seen.mask):
         self._see, self.finish = see, finish
+
+    def working_size(self, height, width):
+        return height, width
 
     def see(self, photo):
         return Seen(photo, self._see(photo))
 
 
-def worker(out, see=None, *, say=print, should_stop=lambda: False, **options):
-    return Worker(Masks(see or in_focus, **options), out, Results(), max_pixels=100, say=say, should_stop=should_stop)
+def worker(out, see=None, *, say=print, should_stop=lambda: False, results=None, **options):
+    detector, results = Masks(see or in_focus, **options), results or Results()
+    return Worker(detector, out, results, max_pixels=100, say=say, should_stop=should_stop)
 
 
 def job(number):
@@ -45,6 +50,11 @@ def in_focus(pixels):
 
 
 # The room.
+
+
+def read(height=2, width=5):
+    """A photo that was read in full."""
+    return photo(height, width), (height, width)
 
 
 def enter(room, read, leave):
@@ -64,9 +74,9 @@ def test_a_photo_is_not_read_while_others_fill_the_room():
 
     def read_second():
         second_read.set()
-        return photo()
+        return read()
 
-    with room.photo(photo):  # 10 pixels
+    with room.photo(read):  # 10 pixels
         thread = enter(room, read_second, leave)
         assert not second_read.wait(MOMENT)
     assert second_read.wait(PATIENCE)
@@ -76,20 +86,20 @@ def test_a_photo_is_not_read_while_others_fill_the_room():
 
 def test_photos_are_read_while_there_is_room_one_by_one():
     room = Room(pixels=20)
-    with room.photo(photo), room.photo(photo), room.photo(lambda: photo(1000, 1000)) as large:  # 20 pixels held: enough
-        assert large.shape == (1000, 1000, 3)
+    with room.photo(read), room.photo(read), room.photo(lambda: read(1000, 1000)) as (large, size):  # 20 held: enough
+        assert large.shape == (1000, 1000, 3) and size == (1000, 1000)
     reading = threading.Lock()
 
-    def read():
+    def read_alone():
         with_nobody_else = reading.acquire(blocking=False)
         threading.Event().wait(MOMENT / 10)
         reading.release()
         assert with_nobody_else
-        return photo()
+        return read()
 
     leave = threading.Event()
     leave.set()
-    for thread in [enter(room, read, leave) for _ in range(5)]:
+    for thread in [enter(room, read_alone, leave) for _ in range(5)]:
         thread.join()
 
 
@@ -97,10 +107,19 @@ def test_what_fails_leaves_the_room_free():
     room = Room(pixels=0)
     with pytest.raises(UserError), room.photo(lambda: (_ for _ in ()).throw(UserError("damaged"))):
         pass
-    with pytest.raises(UserError), room.photo(photo):
+    with pytest.raises(UserError), room.photo(read):
         raise UserError("no mask")
-    with room.photo(photo) as held:
+    with room.photo(read) as (held, _):
         assert held.size
+
+
+def test_a_photo_read_at_a_part_of_its_size_takes_the_room_of_its_mask():
+    room, leave, second_read = Room(pixels=39), threading.Event(), threading.Event()
+    with room.photo(lambda: (photo(2, 5), (4, 10))):
+        thread = enter(room, lambda: second_read.set() or read(), leave)
+        assert not second_read.wait(MOMENT)
+    leave.set()
+    thread.join()
 
 
 # The stages.
@@ -110,17 +129,17 @@ def test_decoding_the_network_refining_and_encoding_overlap(tmp_path, monkeypatc
     """Photo 1 leaves the network once 2 is decoded, is refined once 2 is in there, and encoded once 3 is."""
     decoded, in_network = threading.Event(), {height: threading.Event() for height in (1, 2, 3)}
 
-    def load(path, **options):
+    def load(path, least, **options):
         if path.stem == "2":
             decoded.set()
-        return photo(height=int(path.stem))
+        return read(height=int(path.stem))
 
     def see(pixels):
         in_network[len(pixels)].set()
         assert decoded.wait(PATIENCE)
         return in_focus(pixels)
 
-    def finish(pixels, seen):
+    def finish(pixels, seen, size):
         if len(pixels) == 1:
             assert in_network[2].wait(PATIENCE)
         return seen.mask
@@ -129,7 +148,7 @@ def test_decoding_the_network_refining_and_encoding_overlap(tmp_path, monkeypatc
         if path.name == "1.mask.png":
             assert in_network[3].wait(PATIENCE)
 
-    monkeypatch.setattr(module, "load_photo", load)
+    monkeypatch.setattr(module, "load_smaller", load)
     monkeypatch.setattr(module, "write_atomically", write)
     records = list(work_ahead(worker(tmp_path, see, finish=finish), map(job, (1, 2, 3)), workers=module.WORKERS))
     assert [(record.height, record.error) for record in records] == [(1, ""), (2, ""), (3, "")]
@@ -142,10 +161,12 @@ def test_low_confidence_goes_by_the_network_s_mask(tmp_path, monkeypatch):
         return np.full(pixels.shape[:2], 0.6, np.float32)
 
     texture = np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8)
-    monkeypatch.setattr(module, "load_photo", lambda path, **options: texture)
-    sure, unsure = (
-        worker(tmp_path, network, finish=lambda photo, seen: in_focus(photo))(job(1)).focus for network in (None, see)
-    )
+    monkeypatch.setattr(module, "load_smaller", lambda path, least, **options: (texture, (90, 90)))
+
+    def finish(photo, seen, size):
+        return in_focus(photo)
+
+    sure, unsure = (worker(tmp_path, network, finish=finish)(job(1)).focus for network in (None, see))
     assert ("low_confidence" in sure.flags, "low_confidence" in unsure.flags) == (False, True)
     assert sure.share == unsure.share == 1
 
@@ -160,7 +181,7 @@ def test_the_network_sees_one_photo_at_a_time(tmp_path, monkeypatch):
         assert alone
         return in_focus(pixels)
 
-    monkeypatch.setattr(module, "load_photo", lambda path, **options: photo())
+    monkeypatch.setattr(module, "load_smaller", lambda path, least, **options: read())
     records = list(work_ahead(worker(tmp_path, see), map(job, range(8)), workers=4))
     assert [record.error for record in records] == [""] * 8
 
@@ -168,13 +189,13 @@ def test_the_network_sees_one_photo_at_a_time(tmp_path, monkeypatch):
 def test_at_a_stop_what_has_not_reached_the_network_is_left(tmp_path, monkeypatch):
     stopped, loaded = threading.Event(), []
 
-    def load(path, **options):
+    def load(path, least, **options):
         loaded.append(path.stem)
         if path.stem == "2":
             stopped.set()
-        return photo()
+        return read()
 
-    monkeypatch.setattr(module, "load_photo", load)
+    monkeypatch.setattr(module, "load_smaller", load)
     work = worker(tmp_path, should_stop=stopped.is_set)
     records = [work(job(number)) for number in (1, 2, 3)]
     assert [record and record.name for record in records] == ["1", None, None]
@@ -184,15 +205,39 @@ def test_at_a_stop_what_has_not_reached_the_network_is_left(tmp_path, monkeypatc
 
 
 def test_what_readers_remark_is_said_with_the_photo_s_name(tmp_path, monkeypatch):
-    def load(path, *, max_pixels, note):
+    def load(path, least, *, max_pixels, note):
         note("first of 3 frames")
         raise UserError(f"{path}: too many pixels, the limit is {max_pixels}")
 
     lines = []
-    monkeypatch.setattr(module, "load_photo", load)
+    monkeypatch.setattr(module, "load_smaller", load)
     record = worker(tmp_path, say=lines.append)(job(1))
     assert (record.status, record.error) == ("failed", "too many pixels, the limit is 100")
     assert lines == [
         "note: /photos/1.jpg: first of 3 frames",
         "error: /photos/1.jpg: too many pixels, the limit is 100",
     ]
+
+
+def test_a_mask_has_its_photo_s_size_whatever_was_read_of_it(tmp_path, monkeypatch):
+    texture = np.random.default_rng(0).integers(0, 256, (50, 75, 3), np.uint8)
+    monkeypatch.setattr(module, "load_smaller", lambda path, least, **options: (texture, (200, 300)))
+
+    def finish(photo, seen, size):
+        return np.pad(np.ones((100, 150), np.float32), ((0, size[0] - 100), (0, size[1] - 150)))
+
+    record = worker(tmp_path, finish=finish)(job(1))
+    assert (record.width, record.height) == (300, 200)
+    assert record.focus.box == (0, 0, 150, 100)
+    with Image.open(tmp_path / "1.mask.png") as mask:
+        assert mask.size == (300, 200)
+    for path in tmp_path.rglob("*.jpg"):
+        with Image.open(path) as small:
+            assert small.size == (256, 171)
+
+
+@pytest.mark.parametrize("results", [Results(overlay=True), Results(cutout=True)])
+def test_results_that_show_the_photo_have_it_read_in_full(tmp_path, monkeypatch, results):
+    monkeypatch.setattr(module, "load_photo", lambda path, **options: photo(20, 30))
+    monkeypatch.delattr(module, "load_smaller")
+    assert worker(tmp_path, results=results)(job(1)).status == "done"

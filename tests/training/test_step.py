@@ -525,12 +525,33 @@ def test_optimisers_by_their_first_moves(name, moves):
         assert float(update) == pytest.approx(move, rel=1e-4)
 
 
-def test_weight_decay_is_of_kernels_and_of_no_bias():
-    rule = make_optimiser(OptimiserConfig("adamw", 0.1, weight_decay=0.5))
-    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
-    moves, _ = rule.update(jax.tree.map(jnp.zeros_like, params), rule.init(params), params)
-    np.testing.assert_allclose(moves["kernel"], -0.1 * 0.5)
-    np.testing.assert_array_equal(moves["bias"], 0)
+def test_muon_moves_kernels_along_orthogonal_matrices_and_all_else_by_adam():
+    """At 0.2 times the root of the longer side, which makes the moves as large as Adam's; Adam at half the rate."""
+    rng = np.random.default_rng(0)
+    params = {
+        "conv": {"kernel": rng.normal(size=(3, 3, 4, 8)), "bias": np.ones(8)},
+        "dense": {"kernel": rng.normal(size=(8, 6))},
+        "head": {"kernel": rng.normal(size=(1, 1, 8, 1))},
+    }
+    params = jax.tree.map(jnp.float32, params)
+    rule = make_optimiser(OptimiserConfig("muon", 0.1))
+    moves, _ = rule.update(params, rule.init(params), params)
+    for matrix in (moves["conv"]["kernel"].reshape(36, 8), moves["dense"]["kernel"]):
+        scale = 0.1 * 0.2 * math.sqrt(max(matrix.shape))
+        values = np.linalg.svd(matrix, compute_uv=False) / scale
+        assert values.min() > 0.6 and values.max() < 1.3  # as orthogonal as five steps make it
+    for leaf, gradient in ((moves["conv"]["bias"], 1.0), (moves["head"]["kernel"], params["head"]["kernel"])):
+        np.testing.assert_allclose(leaf, -0.05 * np.sign(gradient) * np.ones_like(leaf), rtol=1e-4)
+
+
+def test_a_rate_rises_in_the_warm_up_and_then_falls_to_nothing():
+    rule = make_optimiser(OptimiserConfig("sgd", 1.0, 0.0, warm_up=4), steps=12)
+    state, moves = rule.init(jnp.float32(0)), []
+    for _ in range(13):
+        move, state = rule.update(jnp.float32(-1), state)
+        moves.append(float(move))
+    np.testing.assert_allclose(moves[:5], [0.25, 0.4375, 0.625, 0.8125, 1.0], rtol=1e-6)
+    np.testing.assert_allclose([moves[8], moves[12]], [0.5, 0], atol=1e-6)
 
 
 def test_a_trunk_learns_slower_and_a_stage_s_rate_falls_along_a_cosine():

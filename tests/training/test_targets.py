@@ -14,7 +14,7 @@ from tiny_runs import SIZE, arguments
 from experiments.train import main, parse
 from sgdbd_jax.data.training_sets import load_photos
 from sgdbd_jax.detection.detector import Detector
-from sgdbd_jax.detection.refine import Refinement
+from sgdbd_jax.detection.refine import QUICK, Refinement
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.evaluation.scoring import score_detector
 from sgdbd_jax.training import targets as targets_module
@@ -221,3 +221,16 @@ def test_stopped_between_targets_it_keeps_them(taught, tmp_path, monkeypatch, ca
     monkeypatch.undo()
     assert command(workdir) == 0
     assert (workdir / "generator.safetensors").read_bytes() == (taught / "generator.safetensors").read_bytes()
+
+
+def test_a_gain_is_delivered_in_the_last_layer_and_may_change_afterwards(light, taught, tmp_path):
+    """What is learned is the same; the mask's logits are as many times as large."""
+    workdir = shutil.copytree(light, tmp_path / "copy")
+    plain, _ = load_weights(workdir / "generator.safetensors")
+    given_again = given(workdir, **LIGHT, teacher=taught / "generator.safetensors", gain=4, colours=False, reduced=True)
+    assert main(given_again) == 0
+    sharper, metadata = load_weights(workdir / "generator.safetensors")
+    for name in ("kernel", "bias"):
+        np.testing.assert_array_equal(sharper["params"]["head"][name], 4 * plain["params"]["head"][name])
+    assert metadata["prediction"]["reduced"] is True
+    assert Refinement(**metadata["prediction"]["refinement"]) == QUICK
