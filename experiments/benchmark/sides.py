@@ -21,6 +21,7 @@ from sgdbd_jax.config import Config
 from sgdbd_jax.detection.detector import Detector
 from sgdbd_jax.models import convolution
 from sgdbd_jax.models.layers import to_unit
+from sgdbd_jax.models.networks import make_generator
 from sgdbd_jax.training.parallel import parallelize
 from sgdbd_jax.training.state import FitState, Networks, TrainState, init_game, init_net, make_optimiser
 from sgdbd_jax.training.step import make_fit_step, make_game_step, mask_loss
@@ -173,13 +174,15 @@ class Detecting:
     def of(cls, config: Config) -> Detecting:
         """Draws the variables of a config's generator."""
         network = Networks.of(config).generator
-        net = init_net(network, optax.identity(), jax.random.key(config.seed), network.multiple)
+        net = init_net(
+            network, optax.identity(), jax.random.key(config.seed), make_generator(config.generator).multiple
+        )
         return cls(config, _filled(net.variables))
 
     @property
     def multiple(self) -> int:
         """What photo sides must be multiples of."""
-        return Networks.of(self.config).generator.multiple
+        return make_generator(self.config.generator).multiple
 
     def photos(self, batch: int, size: Size) -> np.ndarray:
         """Photos of noise, `[B, H, W, 3]` uint8, reflected at their ends up to sides that every network takes."""
