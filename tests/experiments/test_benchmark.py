@@ -266,6 +266,7 @@ def test_a_folder_that_cannot_be_is_refused_before_anything_starts(tmp_path, mon
         ("predict", ["--batches", "0,1"], r"--batches: 0 is not a positive number"),
         ("predict", ["--batches", "one"], r"--batches: 'one' is not a list of numbers such as 1,2"),
         ("step", ["--size", "40"], r"crop: 40 must be a positive multiple of 16"),
+        ("fit", ["--size", "16", "--batch", "1", "--against", "torch"], "--batch: one crop of 16 pixels is too little"),
         (
             "fit",
             ["--preset", "lite", "--size", "48"],
@@ -273,6 +274,7 @@ def test_a_folder_that_cannot_be_is_refused_before_anything_starts(tmp_path, mon
         ),
     ],
 )
-def test_what_cannot_be_measured_is_refused(run, what, options, message):
+def test_what_cannot_be_measured_is_refused(run, monkeypatch, what, options, message):
+    monkeypatch.setattr(benchmark.importlib.util, "find_spec", lambda name: "there")
     with pytest.raises(UserError, match=message):
         run(what, *options)
