@@ -5,70 +5,57 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import math
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 import tracemalloc
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
-from experiments import COMMANDS
 from experiments.benchmark import timing
 from experiments.benchmark.apart import Apart
+from experiments.benchmark.plan import (
+    FIT_RATIOS,
+    GPU_PHOTO,
+    GPU_RATIOS,
+    PREDICT_RATIOS,
+    STEP_RATIOS,
+    Limits,
+    Plan,
+    on_gpu,
+    rate,
+    rates,
+    times,
+)
+from experiments.benchmark.processes import folder, startup, write_photos
 from experiments.benchmark.report import Row
-from experiments.benchmark.sides import OURS, Detecting, Game, gpu, make_prediction, make_step, noise, torch_device
-from sgdbd_jax.config import Config
+from experiments.benchmark.sides import (
+    FIT_TWINS,
+    ONNX,
+    OURS,
+    Detecting,
+    Fit,
+    Game,
+    Size,
+    bfloat16_unit,
+    gpu,
+    make_fit,
+    make_prediction,
+    make_step,
+    noise,
+    square,
+    told,
+    torch_device,
+)
 from sgdbd_jax.data.batches import ExampleMakers, TrainingSets, make_batch
 from sgdbd_jax.data.listing import list_photos
 from sgdbd_jax.data.sources import load_folder
-from sgdbd_jax.errors import UserError
-from sgdbd_jax.fields import replace, to_dict
-from sgdbd_jax.presets import RELEASE
-from sgdbd_jax.weights import save_weights
+from sgdbd_jax.fields import replace
 
-# What this process has set for itself, and a command that is measured sets anew.
-SET = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "GLIBC_TUNABLES")
-# How many times as fast as a twin ours must be.
-STEP_RATIOS = {"torch release": 1.5, "torch best": 1.1}
-PREDICT_RATIOS = {"torch best": 1.3}
-PREDICTED = (320, 640)  # sides for which they are asked
-GPU_RATIOS = {"torch best": 1.5, "torch compiled": 1.1}
-# What is asked of a GPU: part, what, unit, at least, at most.
-ON_GPU: tuple[tuple[str, str, str, float | None, float | None], ...] = (
-    ("step", "ours", "s", None, 0.04),
-    ("step", "ours against torch best", "times as fast", 1.5, None),
-    ("step", "ours against torch compiled", "times as fast", 1.1, None),
-    ("predict", "a photo of 320x320, batch 16 or more", "ms", None, 1),
-    ("predict", "share of bfloat16 products", "%", 40, None),
-    ("predict", "ours against torch best", "times as fast", 1.5, None),
-    ("predict", "ours against torch compiled", "times as fast", 1.1, None),
-)
 CPU_MATRIX, GPU_MATRIX = 2048, 16384  # sides of the matrices whose product is the machine's ceiling
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to measure."""
-
-    config: Config  # of the step; its generator predicts
-    twins: Sequence[str]  # keys of `sides.TWINS`
-    rounds: int  # timed runs of each side
-    step_rounds: int  # the same of a step
-    sides: Sequence[int]  # of predicted photos
-    batches: Sequence[int]
-    photos: int  # in a folder that is decoded
-    names: int  # in a folder that is indexed
-
-    def target(self, value: float | None) -> float | None:
-        """A target that holds for the release's networks and step alone; `None` with others."""
-        return value if self.config == RELEASE else None
+PREDICTED = [(320, 320), (640, 640)]  # sizes for which so many times is asked
+LITE_PREDICTED = [*PREDICTED, (683, 1024)]
 
 
 def machine(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
@@ -89,10 +76,11 @@ def step(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
     with contextlib.ExitStack() as stack:
         sides = {who: stack.enter_context(Apart(who, make_step, config)) for who in (OURS, *plan.twins)}
         seconds = timing.in_turn(sides, plan.step_rounds, what="step", warm_up=3 if gpu() else 1)
-        yield from _times(plan, "step", seconds, config.crops.crop, config.game.batch, STEP_RATIOS)
-        yield Row("step", "operations", operations / 1e9, "GFLOP", note="of plain convolutions and matrix products")
-        for who, runs in seconds.items():
-            yield _rate("step", who, operations / statistics.median(runs), known)
+        limit = plan.target(0.04) if gpu() else None
+        ratios = GPU_RATIOS if gpu() else STEP_RATIOS
+        crop = square(config.crops.crop)
+        yield from times(plan, "step", seconds, crop, config.game.batch, ratios, at_most=limit)
+        yield from rates("step", seconds, operations, known)
         memory = {who: side.memory() for who, side in sides.items()}
     used = {}
     for who, measured in memory.items():
@@ -103,40 +91,67 @@ def step(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
     for twin in plan.twins:
         share, note = used[OURS] / used[twin], "less what was there before"
         yield Row("step", f"peak memory, ours over {twin}", share, "times", at_most=plan.target(1.2), note=note)
-    yield from _on_gpu(plan, "step")
+    yield from on_gpu(plan, "step")
+
+
+def fit(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
+    """A step of a generator's own training, by cross-entropy on masks: time and operations."""
+    config = plan.config
+    operations = Fit.of(config).operations()
+    twins = [twin for twin in FIT_TWINS if plan.twins and (gpu() or "compile" not in FIT_TWINS[twin])]
+    in_bfloat16 = [twin for twin in twins if "bfloat16" in FIT_TWINS[twin] and not bfloat16_unit()]
+    twins = [twin for twin in twins if twin not in in_bfloat16]
+    with contextlib.ExitStack() as stack:
+        sides = {who: stack.enter_context(Apart(who, make_fit, config)) for who in (OURS, *twins)}
+        seconds = timing.in_turn(sides, plan.step_rounds, what="fit", warm_up=3 if gpu() else 1)
+    ratios = {} if gpu() else FIT_RATIOS
+    yield from times(plan, "fit", seconds, square(config.crops.crop), config.pastes.warm_batch, ratios)
+    yield from rates("fit", seconds, operations, known)
+    for twin in in_bfloat16:
+        least = plan.target(*FIT_RATIOS[twin])
+        yield Row("fit", f"ours against {twin}", None, "times as fast", least, note="no avx512_bf16 or amx_bf16 here")
 
 
 def predict(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
     """Masks of photos, by size and batch."""
     detecting = Detecting.of(plan.config)
-    for side in plan.sides:
-        operations = detecting.operations(side)
+    for size in plan.sizes:
+        operations = detecting.operations(size)
         for batch in plan.batches:
-            size = f"{side}x{side}, batch {batch}"
+            what = f"{told(size)}, batch {batch}"
             with contextlib.ExitStack() as stack:
                 runs = {
-                    who: stack.enter_context(Apart(who, make_prediction, plan.config, side, batch))
-                    for who in (OURS, *plan.twins)
+                    who: stack.enter_context(Apart(who, make_prediction, plan.config, size, batch))
+                    for who in (OURS, *plan.twins, *([ONNX] if plan.onnx else []))
                 }
-                seconds = timing.in_turn(runs, plan.rounds, what=f"predict {size}", warm_up=3 if gpu() else 1)
-            yield from _times(plan, "predict", seconds, side, batch, PREDICT_RATIOS)
-            rate = batch * operations / statistics.median(seconds[OURS])
-            yield _rate("predict", f"{OURS}, {size}", rate, known)
+                seconds = timing.in_turn(runs, plan.rounds, what=f"predict {what}", warm_up=3 if gpu() else 1)
+            yield from times(plan, "predict", seconds, size, batch, _asked(size, batch))
+            speed = batch * operations / statistics.median(seconds[OURS])
+            yield rate("predict", f"{OURS}, {what}", speed, known)
             if gpu() and batch >= 16:
                 took = 1000 * statistics.median(seconds[OURS]) / batch
-                limit = plan.target(1) if side == 320 else None
-                yield Row("predict", f"a photo, {OURS}, {size}", took, "ms", at_most=limit)
-                share = rate / 1e9 / next(row.value or 0 for row in known if "bfloat16" in row.what)
+                limit = plan.target(*GPU_PHOTO) if size == (320, 320) else None
+                yield Row("predict", f"a photo, {OURS}, {what}", took, "ms", at_most=limit)
+                share = speed / 1e9 / next(row.value or 0 for row in known if "bfloat16" in row.what)
                 least = plan.target(40) if batch == max(plan.batches) else None
-                yield Row("predict", f"share of bfloat16 products, {size}", 100 * share, "%", at_least=least)
-    yield from _on_gpu(plan, "predict")
+                yield Row("predict", f"share of bfloat16 products, {what}", 100 * share, "%", at_least=least)
+    yield from on_gpu(plan, "predict")
+
+
+def _asked(size: Size, batch: int) -> dict[str, Limits]:
+    """How many times as fast as others ours must predict: of the light network, photos one by one."""
+    by_other = GPU_RATIOS if gpu() else PREDICT_RATIOS
+    return {
+        other: (release if size in PREDICTED else None, lite if size in LITE_PREDICTED and batch == 1 else None)
+        for other, (release, lite) in by_other.items()
+    }
 
 
 def data(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
     """Decoding, batches of decoded photos, and the index of a large folder."""
     config, cores = plan.config, os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder:
-        _write_photos(Path(folder), plan.photos)
+        write_photos(Path(folder), plan.photos, (480, 640))
         read = functools.partial(load_folder, folder, size=config.sets.photo_size or None)
         readers = {"one thread": functools.partial(read, workers=1), "first epoch's": read}
         seconds = timing.in_turn(readers, plan.rounds, what="decode")
@@ -174,47 +189,24 @@ def data(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
     yield Row("data", "the same over that of a tenth of the names", grown, "times", at_most=2)
 
 
-def startup(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
-    """Processes from start to end: an import, each command's help, one prediction twice."""
-    calls = {"import sgdbd_jax": ["-c", "import sgdbd_jax"]}
-    calls |= {f"{name} --help": ["-m", f"experiments.{name}", "--help"] for name in COMMANDS}
-    processes = {what: functools.partial(_python, arguments) for what, arguments in calls.items()}
-    for what, runs in timing.in_turn(processes, plan.rounds, what="startup").items():
-        yield Row.timed("startup", what, runs, at_most=0.5 if "help" in what else 0.3)
-
-    with tempfile.TemporaryDirectory() as folder:
-        photos, weights, masks, cache = (str(Path(folder, name)) for name in ("photos", "weights", "masks", "cache"))
-        _write_photos(Path(photos), 1)
-        metadata = {"kind": "generator", "config": to_dict(plan.config.generator)}
-        save_weights(weights, Detecting.of(plan.config).variables, metadata)
-        predict_one = ["-m", "experiments.predict", photos, "--weights", weights, "--out", masks]
-        kept: set[Path] = set()
-        for number in ("first", "second"):
-            start = time.perf_counter()
-            _python(predict_one, {"XDG_CACHE_HOME": cache})
-            yield Row.timed("startup", f"predict one photo, {number} run", [time.perf_counter() - start])
-            new = set(Path(cache).rglob("*-cache")) - kept
-            kept |= new
-            what, again = f"programs that the {number} run compiled", number == "second"
-            yield Row("startup", what, len(new), "", at_most=0 if again else None, note="by what the cache gained")
-
-
 def growth(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
     """Time against side at batch 1, and against batch at a middle side, up to the plan's (a step's: the config's)."""
     config, detecting = plan.config, Detecting.of(plan.config)
+    multiple = detecting.multiple
 
     def detect(side: int, batch: int) -> timing.Run:
-        return functools.partial(detecting.ours(side), noise(batch, side))
+        return functools.partial(detecting.ours(), noise(batch, square(side)))
 
     def play(side: int, batch: int) -> timing.Run:
         sizes = {"crop": side, "photo_size": side, "classifier.input_size": side, "batch": batch}
-        return Game.of(replace(config, sizes)).our_step()[0]
+        return Game.of(replace(config, sizes)).our_step()
 
     for kind, call, largest, most in (
-        ("predict", detect, max(plan.sides), max(plan.batches)),
+        ("predict", detect, max(math.isqrt(math.prod(size)) for size in plan.sizes), max(plan.batches)),
         ("step", play, config.crops.crop, config.game.batch),
     ):
-        sides = sorted({max(min(32, largest), round(share * largest / 16) * 16) for share in (0.2, 0.4, 0.6, 0.8, 1)})
+        steps = [round(share * largest / multiple) for share in (0.2, 0.4, 0.6, 0.8, 1)]
+        sides = sorted({max(multiple, min(32, largest), multiple * step) for step in steps})
         middle = sides[len(sides) // 2]
         points = [(side, 1, "batch 1") for side in sides]
         points += [(middle, 2**power, f"{middle} x {middle}") for power in range(1, most.bit_length())]
@@ -235,58 +227,19 @@ def growth(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
             yield Row("growth", f"{kind}, R² of the line", line.r_squared, "", at_least=least, note=note)
 
 
-PARTS = {"machine": machine, "step": step, "predict": predict, "data": data, "startup": startup, "growth": growth}
+PARTS = {
+    "machine": machine,
+    "step": step,
+    "fit": fit,
+    "predict": predict,
+    "folder": folder,
+    "data": data,
+    "startup": startup,
+    "growth": growth,
+}
 
 
 def _batches(examples: ExampleMakers) -> timing.Run:
     """A call that makes the game's next batch."""
     batch, steps = examples.config.game.batch, itertools.count()
     return lambda: make_batch(examples.game, seed=0, stream=0, step=next(steps), batch=batch, places=range(batch))
-
-
-def _times(
-    plan: Plan, part: str, seconds: Mapping[str, Sequence[float]], side: int, batch: int, ratios: Mapping[str, float]
-) -> Iterator[Row]:
-    """Each side's time, and ours against each twin's."""
-    size = f"{side}x{side}, batch {batch}"
-    for who, runs in seconds.items():
-        limit = plan.target(0.04) if part == "step" and who == OURS and gpu() else None
-        about = {"who": who, "side": side, "batch": batch}
-        yield Row.timed(part, f"{who}, {size}", runs, at_most=limit, about=about)
-    for twin in plan.twins:
-        value = timing.ratio(seconds[OURS], seconds[twin])
-        least = plan.target((GPU_RATIOS if gpu() else ratios).get(twin))
-        least = least if part == "step" or side in PREDICTED else None
-        yield Row(part, f"ours against {twin}, {size}", value, "times as fast", at_least=least)
-
-
-def _rate(part: str, what: str, operations: float, known: Sequence[Row]) -> Row:
-    """Operations a second, beside the machine's."""
-    ceiling = max(row.value or 0 for row in known if "float32 matrix product" in row.what)
-    note = f"{operations / 1e9 / ceiling:.0%} of the fastest float32 product, operations as counted above"
-    return Row(part, f"rate, {what}", operations / 1e9, "GFLOP/s", note=note)
-
-
-def _on_gpu(plan: Plan, part: str) -> Iterator[Row]:
-    for of, what, unit, at_least, at_most in ON_GPU:
-        if of == part and not gpu():
-            yield Row(part, f"on a GPU: {what}", None, unit, plan.target(at_least), plan.target(at_most), "no GPU")
-
-
-def _python(arguments: Sequence[str], more: Mapping[str, str] | None = None) -> None:
-    environment = {name: value for name, value in os.environ.items() if name not in SET} | dict(more or {})
-    ended = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment)
-    if ended.returncode:
-        last = (ended.stderr.splitlines() or ["no message"])[-1]
-        raise UserError(f"python {' '.join(arguments[:2])}: ended with code {ended.returncode} ({last})")
-
-
-def _write_photos(folder: Path, count: int) -> None:
-    """JPEGs of 640x480 pixels and a photo's usual weight: clouds and a little grain."""
-    folder.mkdir(exist_ok=True)
-    rng = np.random.default_rng(0)
-    for index in range(count):
-        coarse = Image.fromarray(rng.integers(0, 256, (15, 20, 3), np.uint8))
-        clouds = np.asarray(coarse.resize((640, 480), Image.Resampling.BICUBIC))
-        photo = np.clip(clouds + rng.normal(0, 8, (480, 640, 1)), 0, 255).astype(np.uint8)
-        Image.fromarray(photo).save(folder / f"{index:04d}.jpg", quality=90)

@@ -29,7 +29,7 @@ class Row:
     at_most: float | None = None
     note: str = ""
     runs: Sequence[float] = ()  # seconds of each
-    about: Mapping[str, Any] = field(default_factory=dict)  # what the plots go by: `who`, `side`, `batch`, ...
+    about: Mapping[str, Any] = field(default_factory=dict)  # what the plots go by: `who`, `size`, `batch`, ...
 
     @classmethod
     def timed(cls, part: str, what: str, runs: Sequence[float], **rest: Any) -> Row:
@@ -77,7 +77,10 @@ def machine() -> dict[str, Any]:
         "devices": [device.device_kind for device in jax.local_devices()],
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: installed.get(name) for name in ("jax", "jaxlib", "flax", "numpy", "torch")},
+        "versions": {
+            name: installed.get(name)
+            for name in ("jax", "jaxlib", "flax", "numpy", "torch", "onnxruntime", "blur-detector")
+        },
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     }
 
@@ -129,7 +132,7 @@ def _bars(axes: Any, rows: Sequence[Row]) -> None:
 
 
 def _size(row: Row) -> str:
-    return f"{row.about['side']} x {row.about['side']}\nbatch {row.about['batch']}"
+    return f"{row.about['size']}\nbatch {row.about['batch']}"
 
 
 def _growth(axes: Any, rows: Sequence[Row]) -> None:

@@ -1,4 +1,4 @@
-"""Ours and PyTorch's, made of the same values: a step of the game, and a detector."""
+"""Ours and others', made of the same values: a step of the game, one of a generator's own training, and a detector."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.extend.core import jaxprs_in_params
@@ -19,17 +21,26 @@ from sgdbd_jax.config import Config
 from sgdbd_jax.detection.detector import Detector
 from sgdbd_jax.models import convolution
 from sgdbd_jax.models.layers import to_unit
+from sgdbd_jax.models.networks import make_generator
 from sgdbd_jax.training.parallel import parallelize
-from sgdbd_jax.training.state import Networks, TrainState, init_game, init_net
-from sgdbd_jax.training.step import make_game_step
+from sgdbd_jax.training.state import FitState, Networks, TrainState, init_game, init_net, make_optimiser
+from sgdbd_jax.training.step import make_fit_step, make_game_step, mask_loss
 
 OURS = "ours"
-TWINS: dict[str, dict[str, Any]] = {
+TWINS: dict[str, dict[str, Any]] = {  # of the game and the detector
     "torch release": {"way": "release"},
     "torch best": {"way": "best"},
     "torch compiled": {"way": "best", "compile": True},
 }
-Detect = Callable[[np.ndarray], np.ndarray]  # [B, S, S, 3] uint8 -> [B, S, S] float32, on the host
+FIT_TWINS: dict[str, dict[str, Any]] = {  # of a generator's own training
+    "torch best": {},
+    "torch bfloat16": {"bfloat16": True},
+    "torch compiled": {"compile": True},
+}
+ONNX = "onnxruntime"  # of the detector alone
+CPUINFO = Path("/proc/cpuinfo")
+Size = tuple[int, int]  # height and width in pixels
+Detect = Callable[[np.ndarray], np.ndarray]  # [B, H, W, 3] uint8 -> [B, H, W] float32, on the host
 
 
 def gpu() -> bool:
@@ -37,9 +48,40 @@ def gpu() -> bool:
     return jax.default_backend() == "gpu"
 
 
-def noise(count: int, side: int, seed: int = 0) -> np.ndarray:
-    """Photos of noise, `[count, side, side, 3]` uint8."""
-    return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), np.uint8)
+def bfloat16_unit() -> bool:
+    """Whether the device multiplies in bfloat16: a GPU, or a processor whose flags say so."""
+    flags = set(CPUINFO.read_text().split()) if CPUINFO.exists() else set()
+    return gpu() or bool(flags & {"avx512_bf16", "amx_bf16"})
+
+
+def noise(count: int, size: Size, seed: int = 0) -> np.ndarray:
+    """Photos of noise, `[count, H, W, 3]` uint8."""
+    return np.random.default_rng(seed).integers(0, 256, (count, *size, 3), np.uint8)
+
+
+def square(side: int) -> Size:
+    """The size of a square."""
+    return side, side
+
+
+def told(size: Size) -> str:
+    """A size as photos have it, width x height."""
+    return f"{size[1]}x{size[0]}"
+
+
+class Stepping:
+    """A step of ours, compiled, and a call that goes one on; it takes the state over."""
+
+    def __init__(self, step: Callable, state: Any, frozen: Any, batch: dict[str, np.ndarray]) -> None:
+        self._state, self._rest = state, (frozen, batch)
+        program: Any = parallelize(step, jax.local_devices()[:1])
+        self._compiled = program.lower(state, *self._rest).compile()
+
+    def __call__(self) -> dict[str, jax.Array]:
+        """Runs a step, and waits; gives its metrics."""
+        self._state, metrics = self._compiled(self._state, *self._rest)
+        jax.block_until_ready((self._state, metrics))
+        return metrics
 
 
 @dataclass(frozen=True)
@@ -58,23 +100,14 @@ class Game:
         crop, game = config.crops.crop, config.game
         names = ["source", "clear", "blur"] + (["clear_real", "blur_real"] if game.second_draw else [])
         names += ["paste"] if game.paste_weight else []
-        batch = {name: noise(game.batch, crop, seed) for seed, name in enumerate(names)}
+        batch = {name: noise(game.batch, square(crop), seed) for seed, name in enumerate(names)}
         batch |= {"paste_mask": batch["paste"][..., :1]} if game.paste_weight else {}
         classifier = init_net(networks.classifier, optax.identity(), jax.random.key(1), crop)
         return cls(config, init_game(config, networks), _filled(classifier.variables), batch)
 
-    def our_step(self) -> tuple[Run, Any]:
-        """A call that plays our next step, and its compiled program; it takes the state over."""
-        state, classifier, batch = self.state, self.classifier, self.batch
-        program: Any = parallelize(self._step(), jax.local_devices()[:1])
-        compiled = program.lower(state, classifier, batch).compile()
-
-        def run() -> None:
-            nonlocal state
-            state, metrics = compiled(state, classifier, batch)
-            jax.block_until_ready((state, metrics))
-
-        return run, compiled
+    def our_step(self) -> Run:
+        """A call that plays our next step; it takes the state over."""
+        return Stepping(self._step(), self.state, self.classifier, self.batch)
 
     def operations(self) -> float:
         """Operations of a step; see `count_operations`."""
@@ -85,20 +118,49 @@ class Game:
 
     def torch_step(self, twin: str) -> Run:
         """A call that plays the next step of a twin, a key of TWINS, and gives its losses."""
-        import torch
-
         from experiments.benchmark.torch_twin import TorchGame
 
         game = TorchGame(self.config, self.state, self.classifier, device=torch_device(), **TWINS[twin])
-        batch = self.batch
+        return _waiting(functools.partial(game.step, self.batch))
 
-        def run() -> dict[str, float]:
-            losses = game.step(batch)
-            if gpu():
-                torch.cuda.synchronize()  # the last update has not been waited for
-            return losses
 
-        return run
+@dataclass(frozen=True)
+class Fit:
+    """What every side's first step of a generator's own training starts from."""
+
+    config: Config
+    state: FitState
+    batch: dict[str, np.ndarray]  # `photo` and `mask`
+
+    @classmethod
+    def of(cls, config: Config) -> Fit:
+        """Random variables of a config's generator, and a batch of noise."""
+        count, size = config.pastes.warm_batch, square(config.crops.crop)
+        optimiser = make_optimiser(config.pastes.warm_optimiser)
+        net = init_net(Networks.of(config).generator, optimiser, jax.random.key(config.seed), config.crops.crop)
+        net = net.with_ema() if config.ema_decay else net
+        batch = {"photo": noise(count, size), "mask": noise(count, size, 1)[..., :1]}
+        return cls(config, FitState(jnp.zeros((), jnp.int32), net), batch)
+
+    def our_step(self) -> Run:
+        """A call that makes our next step, and gives its metrics; it takes the state over."""
+        return Stepping(self._step(), self.state, {}, self.batch)
+
+    def operations(self) -> float:
+        """Operations of a step; see `count_operations`."""
+        return count_operations(self._step(), self.state, {}, self.batch)
+
+    def _step(self) -> Callable:
+        optimiser = make_optimiser(self.config.pastes.warm_optimiser)
+        network = Networks.of(self.config).generator
+        return make_fit_step(network, optimiser, mask_loss, ema_decay=self.config.ema_decay)
+
+    def torch_step(self, twin: str) -> Run:
+        """A call that makes the next step of a twin, a key of FIT_TWINS, and gives its loss."""
+        from experiments.benchmark.torch_fit import TorchFit
+
+        fit = TorchFit(self.config, self.state, device=torch_device(), **FIT_TWINS[twin])
+        return _waiting(functools.partial(fit.step, self.batch))
 
 
 @dataclass(frozen=True)
@@ -112,12 +174,24 @@ class Detecting:
     def of(cls, config: Config) -> Detecting:
         """Draws the variables of a config's generator."""
         network = Networks.of(config).generator
-        net = init_net(network, optax.identity(), jax.random.key(config.seed), network.multiple)
+        net = init_net(
+            network, optax.identity(), jax.random.key(config.seed), make_generator(config.generator).multiple
+        )
         return cls(config, _filled(net.variables))
 
-    def ours(self, side: int) -> Detect:
-        """Ours, for photos of one side."""
-        detector = Detector(self.config.generator, self.variables, work_size=side)
+    @property
+    def multiple(self) -> int:
+        """What photo sides must be multiples of."""
+        return make_generator(self.config.generator).multiple
+
+    def photos(self, batch: int, size: Size) -> np.ndarray:
+        """Photos of noise, `[B, H, W, 3]` uint8, reflected at their ends up to sides that every network takes."""
+        ends = [(0, -side % self.multiple) for side in size]
+        return np.pad(noise(batch, size), [(0, 0), *ends, (0, 0)], mode="reflect")
+
+    def ours(self) -> Detect:
+        """Ours."""
+        detector = Detector(self.config.generator, self.variables)
         return lambda photos: np.asarray(detector.detect(photos))
 
     def torch(self, twin: str) -> Detect:
@@ -126,27 +200,40 @@ class Detecting:
 
         return TorchDetector(self.config.generator, self.variables, device=torch_device(), **TWINS[twin])
 
-    def operations(self, side: int) -> float:
+    def onnx(self, shape: tuple[int, ...]) -> Detect:
+        """That of onnxruntime, for photos of one shape, `(B, H, W, 3)`."""
+        from experiments.benchmark.onnx_twin import OnnxDetector
+
+        return OnnxDetector(self.config.generator, self.variables, shape)
+
+    def operations(self, size: Size) -> float:
         """Operations of one photo's mask; see `count_operations`."""
         network = Networks.of(self.config).generator
         return count_operations(
             lambda variables, photo: network.apply(variables, to_unit(photo), train=False),
             self.variables,
-            noise(1, side),
+            self.photos(1, size),
         )
 
 
 def make_step(who: str, config: Config) -> Run:
     """A call that plays the next step of one side: OURS, or a key of TWINS."""
     game = Game.of(config)
-    return game.our_step()[0] if who == OURS else game.torch_step(who)
+    return game.our_step() if who == OURS else game.torch_step(who)
 
 
-def make_prediction(who: str, config: Config, side: int, batch: int) -> Run:
-    """A call that detects on the same photos again, by one side: OURS, or a key of TWINS."""
+def make_fit(who: str, config: Config) -> Run:
+    """A call that makes the next step of a generator's own training by one side: OURS, or a key of FIT_TWINS."""
+    fit = Fit.of(config)
+    return fit.our_step() if who == OURS else fit.torch_step(who)
+
+
+def make_prediction(who: str, config: Config, size: Size, batch: int) -> Run:
+    """A call that detects on the same photos again, by one side: OURS, a key of TWINS, or ONNX."""
     detecting = Detecting.of(config)
-    detect = detecting.ours(side) if who == OURS else detecting.torch(who)
-    return functools.partial(detect, noise(batch, side))
+    photos = detecting.photos(batch, size)
+    detect = detecting.ours() if who == OURS else detecting.onnx(photos.shape) if who == ONNX else detecting.torch(who)
+    return functools.partial(detect, photos)
 
 
 def count_operations(function: Callable, *arguments: Any) -> float:
@@ -180,6 +267,20 @@ def _operations(program: Any) -> float:
 def torch_device() -> str:
     """PyTorch's name of the device."""
     return "cuda" if gpu() else "cpu"
+
+
+def _waiting(step: Run) -> Run:
+    """A step of PyTorch's that returns when its last update is done too."""
+
+    def run() -> object:
+        result = step()
+        if gpu():
+            import torch
+
+            torch.cuda.synchronize()
+        return result
+
+    return run
 
 
 def _filled(variables: dict[str, Any]) -> dict[str, Any]:

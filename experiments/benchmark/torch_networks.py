@@ -1,10 +1,12 @@
-"""The three networks in PyTorch, and the way of weights there and back.
+"""The networks in PyTorch, and the way of weights there and back.
 
 Layers go by our names: our `trunk/conv1_1` and `trunk/conv1_1_norm` are `layer` and `norm` of `trunk.conv1_1`.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 
 from sgdbd_jax.config import ClassifierConfig, DiscriminatorConfig, GeneratorConfig, InputNorm
 from sgdbd_jax.models.layers import scaled
+from sgdbd_jax.models.lite import FINEST, HIGH_PASS, LATERALS, STAGES, STEM
 from sgdbd_jax.models.vgg16 import BLOCKS
 
 Tree = Any
@@ -37,9 +40,13 @@ class Block(nn.Module):
 def conv_block(
     inputs: int, outputs: int, size: int = 3, stride: int = 1, *, norm: bool | str, slope: float = 0.0
 ) -> Block:
-    """Convolution padded by half its kernel, `norm` ("layer", else BatchNorm) if any, ReLU or, sloping, leaky ReLU."""
+    """Convolution padded by half its kernel, `norm` ("layer", else BatchNorm) if any, and what `slope` says.
+
+    Below 0 values are multiplied by that: 0 is ReLU, 1 no activation, and what lies between leaky ReLU.
+    """
     conv = nn.Conv2d(inputs, outputs, size, stride, padding=size // 2)
-    activation = nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
+    activations: dict[float, nn.Module | None] = {0: nn.ReLU(inplace=True), 1: None}
+    activation = activations.get(slope, nn.LeakyReLU(slope, inplace=True))
     norms = nn.GroupNorm(1, outputs) if norm == "layer" else nn.BatchNorm2d(outputs)
     return Block(conv, norms if norm else None, activation)
 
@@ -117,6 +124,92 @@ class Generator(nn.Module):
             if side is not None and config.merge == "add":
                 x = x + side
         return self.head(x)
+
+
+class HighPassBlocks(nn.Module):
+    """The normalised photo and its high-pass in 2x2 blocks, `[B, 3, H, W]` to `[B, 24, H / 2, W / 2]`.
+
+    All that is linear, and so one convolution with a fixed kernel, which is faster than one step after another.
+    """
+
+    kernel: Tensor
+    bias: Tensor
+
+    def __init__(self, norm: InputNorm) -> None:
+        super().__init__()
+        kernel = torch.zeros(2, 2, 2, 3, 3, 4, 4)  # pixel's row and column, photo or high-pass, RGB; RGB, what is seen
+        bias = torch.zeros(2, 2, 2, 3)
+        for i, j, c in itertools.product(range(2), range(2), range(3)):
+            kernel[i, j, 0, c, c, i + 1, j + 1] = 1 / norm.std[c]
+            bias[i, j, 0, c] = -norm.mean[c] / norm.std[c]
+            kernel[i, j, 1, c, c, i : i + 3, j : j + 3] = -HIGH_PASS / 9 / norm.std[c]
+            kernel[i, j, 1, c, c, i + 1, j + 1] += HIGH_PASS / norm.std[c]
+        self.register_buffer("kernel", kernel.reshape(24, 3, 4, 4), persistent=False)
+        self.register_buffer("bias", bias.reshape(24), persistent=False)
+
+    def forward(self, photo: Tensor) -> Tensor:
+        padded = F.pad(photo.to(self.kernel), (1, 1, 1, 1), mode="replicate")
+        return F.conv2d(padded, self.kernel, self.bias, stride=2)
+
+
+class LiteGenerator(nn.Module):
+    """The light G, which takes and gives the same; of the config it has what ours has."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        wide = functools.partial(scaled, width=config.width)
+        down = functools.partial(conv_block, norm=config.trunk_norm)
+        up = functools.partial(conv_block, norm=config.decoder_norm)
+        self.blocks = HighPassBlocks(config.input)
+        self.stem = down(24, wide(STEM))
+        below = wide(STEM)
+        for number, (count, residuals) in enumerate(STAGES, start=1):
+            features = wide(count)
+            self.add_module(f"stage{number}_down", down(below, features, stride=2))
+            for at in range(1, residuals + 1):
+                self.add_module(f"stage{number}_{at}a", down(features, features))
+                self.add_module(f"stage{number}_{at}b", down(features, features, slope=1))
+            below = features
+        self.whole = Block(nn.Linear(below, below))
+
+        widths = [wide(count) for count in LATERALS]
+        self.side4 = up(below, widths[3], 1)
+        for number in (3, 2, 1):
+            above, features = widths[number], widths[number - 1]
+            self.add_module(f"side{number}", up(wide(STAGES[number - 1][0]), features, 1, slope=1))
+            self.add_module(f"narrow{number}", up(above, features, 1) if above != features else nn.Identity())
+            self.add_module(f"join{number}", up(features, features))
+        self.narrow0 = up(widths[0], wide(STEM), 1)
+        self.join0 = up(2 * wide(STEM), wide(FINEST))
+        self.head = Block(nn.Conv2d(wide(FINEST), 1, 1))
+
+    def forward(self, photo: Tensor) -> Tensor:
+        stem = x = self.stem(self.blocks(photo))
+        features = []
+        for number, (_, residuals) in enumerate(STAGES, start=1):
+            x = getattr(self, f"stage{number}_down")(x)
+            for at in range(1, residuals + 1):
+                inner = getattr(self, f"stage{number}_{at}a")(x)
+                x = F.relu(x + getattr(self, f"stage{number}_{at}b")(inner), inplace=True)
+            features.append(x)
+        x = features[3] + self.whole(x.mean((2, 3)))[:, :, None, None]
+
+        x = self.side4(x)
+        for number in (3, 2, 1):
+            side = getattr(self, f"side{number}")(features[number - 1])
+            x = F.relu(_doubled(getattr(self, f"narrow{number}")(x)) + side, inplace=True)
+            x = getattr(self, f"join{number}")(x)
+        x = self.join0(torch.cat([_doubled(self.narrow0(x)), stem], 1))
+        return _doubled(self.head(x))
+
+
+def make_generator(config: GeneratorConfig) -> nn.Module:
+    """The generator's architecture that a config asks for."""
+    return (LiteGenerator if config.network == "lite" else Generator)(config)
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 class Discriminator(nn.Module):

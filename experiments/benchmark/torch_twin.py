@@ -1,93 +1,27 @@
 """The game and the detector in PyTorch: what ours are timed against, and agree with number by number.
 
-Each comes in two ways:
-
-- "release", as the authors' program works: PyTorch's defaults; the classifier is read from disk at every step; all
-  parameters require gradients, so that those of frozen networks are computed and thrown away; each discriminator
-  judges the composites twice, for the generator's loss and for its own.
-- "best", as fast as plain PyTorch goes: channels_last, fused optimisers, cuDNN's fastest algorithms, BatchNorm folded
-  into convolutions where it is in evaluation, and nothing computed that is thrown away. Under `torch.compile`, which
-  does not split a backward pass, discriminators still judge twice.
+Each comes in the two ways of `torch_ways`: as the authors' program works, and as fast as plain PyTorch goes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from experiments.benchmark.torch_networks import Block, Classifier, Discriminator, Generator, fill, to_tree
-from sgdbd_jax.config import Config, GeneratorConfig, OptimiserConfig
+from experiments.benchmark.torch_networks import Classifier, Discriminator, make_generator, to_tree
+from experiments.benchmark.torch_ways import Way, backend, judging_for_generator, make_optimiser, ready, to_tensor
+from sgdbd_jax.config import Config, GeneratorConfig
 from sgdbd_jax.training.state import TrainState
 
-Way = Literal["release", "best"]
 Tree = Any
-
-# What sets the two ways apart -----------------------------------------------------------------------------------------
-
-
-def _ready(network: nn.Module, variables: Mapping[str, Tree], *, way: Way, device: str, compile: bool) -> nn.Module:
-    """Fills a network and brings it to where and how it runs."""
-    fill(network, variables)
-    if way == "best" and not network.training:
-        _fold_norms(network)
-    network.to(device)
-    network.to(memory_format=torch.channels_last if way == "best" else torch.contiguous_format)  # type: ignore[call-overload]
-    if compile:
-        network.compile(dynamic=False)  # for every size anew, as ours
-    return network
-
-
-def _photo(photo: np.ndarray, *, way: Way, device: str) -> Tensor:
-    """`[B, H, W, 3]` uint8 to `[B, 3, H, W]` float32 in [0, 1], channels_last, as the bytes lie, or contiguous."""
-    moved = torch.tensor(photo).to(device).permute(0, 3, 1, 2)
-    return (moved if way == "best" else moved.contiguous()).float() / 255
-
-
-def _backend(way: Way) -> contextlib.AbstractContextManager:
-    return torch.backends.cudnn.flags(enabled=True, benchmark=way == "best")
-
-
-def _fold_norms(network: nn.Module) -> None:
-    """Folds each BatchNorm that follows a convolution into it; others stay."""
-    for block in network.modules():
-        if isinstance(block, Block) and isinstance(block.layer, nn.Conv2d) and isinstance(block.norm, nn.BatchNorm2d):
-            block.layer, block.norm = fuse_conv_bn_eval(block.layer, block.norm), nn.Identity()
-
-
-@contextlib.contextmanager
-def _judging_for_generator(disc: nn.Module, *, frozen: bool) -> Iterator[None]:
-    """Keeps a discriminator's running statistics as they are; frozen, its parameters get no gradients either."""
-    norms = [layer for layer in disc.modules() if isinstance(layer, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.track_running_stats = False
-    disc.requires_grad_(not frozen)
-    try:
-        yield
-    finally:
-        disc.requires_grad_(True)
-        for norm in norms:
-            norm.track_running_stats = True
-
-
-def make_optimiser(parameters: Iterable[nn.Parameter], config: OptimiserConfig, *, way: Way) -> torch.optim.Optimizer:
-    """What ours are in PyTorch: SGD with momentum, or Adam; one kernel over all parameters in the best way."""
-    fused = way == "best" or None
-    if config.name == "sgd":
-        return torch.optim.SGD(parameters, config.learning_rate, config.momentum, fused=fused)
-    return torch.optim.Adam(parameters, config.learning_rate, betas=(config.momentum, 0.999), fused=fused)
-
-
-# Game and detector ----------------------------------------------------------------------------------------------------
 
 
 class TorchGame:
@@ -123,16 +57,16 @@ class TorchGame:
         self._config, self._way, self._device = config, way, device
         self._judges_once = way == "best" and not compile
         self._discs = [f"disc_{side}" for side in config.game.sides]
-        self.networks: dict[str, nn.Module] = {"generator": Generator(config.generator)}
+        self.networks: dict[str, nn.Module] = {"generator": make_generator(config.generator)}
         self.networks |= {name: Discriminator(config.discriminator) for name in self._discs}
         self._optimisers = {}
         for name, network in self.networks.items():
-            _ready(network, getattr(state, name).variables, way=way, device=device, compile=compile)
+            ready(network, getattr(state, name).variables, way=way, device=device, compile=compile)
             rule = config.game.generator_optimiser if name == "generator" else config.game.disc_optimiser
-            self._optimisers[name] = make_optimiser(network.parameters(), rule, way=way)
+            self._optimisers[name] = make_optimiser(network.named_parameters(), rule, way=way)
         if config.game.bilateral_weight:
             classifier = Classifier(config.classifier).eval().requires_grad_(way == "release")
-            _ready(classifier, classifier_variables, way=way, device=device, compile=compile)
+            ready(classifier, classifier_variables, way=way, device=device, compile=compile)
             self.networks["classifier"] = classifier
         if config.game.bilateral_weight and way == "release":
             folder = tempfile.TemporaryDirectory()
@@ -145,19 +79,21 @@ class TorchGame:
 
         Args:
             batch: `source`, `clear`, `blur` and, with a second draw, `clear_real`, `blur_real`; each `[B, H, W, 3]`
-                uint8.
+                uint8; with a weight of pastes, `paste` and `paste_mask`, `[B, H, W, 1]`.
 
         Returns:
             The losses, by their names in our metrics.
         """
-        with _backend(self._way):
-            losses = self._play({name: _photo(x, way=self._way, device=self._device) for name, x in batch.items()})
+        with backend(self._way):
+            losses = self._play({name: to_tensor(x, way=self._way, device=self._device) for name, x in batch.items()})
         return dict(zip(losses, torch.stack(list(losses.values())).tolist()))
 
     def _play(self, photos: dict[str, Tensor]) -> dict[str, Tensor]:
         game, source, clear, blur = self._config.game, photos["source"], photos["clear"], photos["blur"]
         real = {"disc_clear": photos.get("clear_real", clear), "disc_blur": photos.get("blur_real", blur)}
-        mask = torch.sigmoid(self.networks["generator"](source))
+        shown = torch.cat([source, photos["paste"]]) if game.paste_weight else source
+        logits, on_pastes = torch.tensor_split(self.networks["generator"](shown), [len(source)])
+        mask = torch.sigmoid(logits)
         composites = {"disc_clear": paste(mask, source, clear), "disc_blur": paste(mask, blur, source)}
 
         terms, verdicts = {}, {}
@@ -166,6 +102,9 @@ class TorchGame:
             terms[name.replace("disc", "adversarial")] = term
         if game.bilateral_weight:
             terms["bilateral"] = game.bilateral_weight * self._bilateral(composites, real)
+        if game.paste_weight:
+            truth = photos["paste_mask"].to(on_pastes)
+            terms["pastes"] = game.paste_weight * F.binary_cross_entropy_with_logits(on_pastes, truth)
         if game.coverage_weight:
             lacking = F.relu(game.coverage_minimum - mask.mean((1, 2, 3))).mean()
             terms["coverage_term"] = game.coverage_weight * lacking
@@ -188,7 +127,7 @@ class TorchGame:
     def _adversarial(self, disc: nn.Module, composite: Tensor) -> tuple[Tensor, Tensor]:
         """What a discriminator's verdict costs the generator, and the verdict."""
         if not self._judges_once:
-            with _judging_for_generator(disc, frozen=self._way == "best"):
+            with judging_for_generator(disc, frozen=self._way == "best"):
                 logits = disc(composite)
             return self._cost(logits), logits
         # Cut at the composite: D's half of the graph serves D's loss too, and G's half need not wait for that.
@@ -241,6 +180,9 @@ class TorchDetector:
     """The generator in evaluation; in the best way with BatchNorm folded into its convolutions.
 
     Args: as those of `TorchGame`, and the generator's own config and variables.
+
+    Attributes:
+        network: the generator as it computes.
     """
 
     def __init__(
@@ -253,11 +195,11 @@ class TorchDetector:
         compile: bool = False,
     ) -> None:
         self._way, self._device = way, device
-        self._generator = _ready(Generator(config).eval(), variables, way=way, device=device, compile=compile)
+        self.network = ready(make_generator(config).eval(), variables, way=way, device=device, compile=compile)
 
     @torch.inference_mode()
     def __call__(self, photos: np.ndarray) -> np.ndarray:
-        """Masks, `[B, H, W]` float32 in [0, 1], of photos, `[B, H, W, 3]` uint8, sides multiples of 16."""
-        with _backend(self._way):
-            logits = self._generator(_photo(photos, way=self._way, device=self._device))
+        """Masks, `[B, H, W]` float32 in [0, 1], of photos, `[B, H, W, 3]` uint8, sides multiples of what ours needs."""
+        with backend(self._way):
+            logits = self.network(to_tensor(photos, way=self._way, device=self._device))
         return torch.sigmoid(logits[:, 0]).cpu().numpy()

@@ -17,7 +17,7 @@ from experiments.benchmark import apart, measures, report, sides, timing
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import replace
 from sgdbd_jax.models.convolution import convolve
-from sgdbd_jax.presets import DEMO, PRESETS, RELEASE
+from sgdbd_jax.presets import DEMO, PRESETS
 
 SIZE = 16
 FIELDS = {
@@ -29,6 +29,7 @@ FIELDS = {
     "crop": SIZE,
     "photo_size": SIZE,
     "batch": 4,
+    "warm_batch": 2,
 }
 TINY = replace(DEMO, FIELDS)
 
@@ -112,12 +113,6 @@ def test_a_target_is_met_or_not(value, limits, target, met):
     assert (row.target, row.met) == (target, met)
 
 
-def test_targets_are_for_the_release_alone():
-    plan = measures.Plan(RELEASE, [], 1, 1, [320], [1], 1, 1)
-    assert plan.target(1.5) == 1.5
-    assert measures.Plan(TINY, [], 1, 1, [320], [1], 1, 1).target(1.5) is None
-
-
 def test_operations_are_those_of_plain_convolutions():
     x, kernel = np.ones((1, 8, 8, 3)), np.ones((3, 3, 3, 5))
     assert sides.count_operations(convolve, x, kernel) == 2 * 3 * 5 * 24**2  # 8 times 3 taps a side
@@ -179,13 +174,14 @@ def is_png(path):
 
 def test_the_whole_command(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sides.Networks, "of", lambda config, axis_name=None: tiny_game.networks(axis_name))
-    monkeypatch.setattr(measures.Detecting, "ours", lambda self, side: lambda photos: time.sleep(photos.size / 2e5))
-    monkeypatch.setattr(measures, "COMMANDS", ("predict",))
-    code, rows = run("step,predict,data,growth")
+    monkeypatch.setattr(measures.Detecting, "ours", lambda self: lambda photos: time.sleep(photos.size / 2e5))
+    code, rows = run("step,fit,predict,data,growth", "--sides", "32,50x40,48")
     assert code == 0
     assert len(rows["step: ours, 16x16, batch 4"]["runs"]) == 2
     assert rows["step: peak memory, ours"]["value"] == 3.0
+    assert len(rows["fit: ours, 16x16, batch 2"]["runs"]) == 2
     assert rows["predict: ours, 48x48, batch 2"]["value"] == pytest.approx(2 * 48 * 48 * 3 / 2e5, rel=0.5)
+    assert rows["predict: ours, 50x40, batch 1"]["value"] == pytest.approx(64 * 48 * 3 / 2e5, rel=0.5)
     assert rows["data: our step over that, blurred photos from a folder"]["at_least"] == 20
     assert rows["data: indexing 50 names"]["met"]
     assert rows["growth: predict, R² of the line"]["value"] > 0.8
@@ -232,10 +228,19 @@ def test_against_torch_both_ways_predict_and_play_the_same_game(run):
     assert first == pytest.approx(second, rel=1e-3)
 
 
-def test_without_torch_its_extra_is_named(run, monkeypatch):
-    monkeypatch.setattr(benchmark.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"--against torch: .*pip install -e '\.\[benchmark\]'"):
-        run("predict", "--against", "torch")
+@pytest.mark.parametrize(
+    ("whom", "missing", "remedy"),
+    [
+        ("torch", "torch", r"pip install -e '\.\[benchmark\]'"),
+        ("torch,onnxruntime", "onnxscript", r"pip install -e '\.\[benchmark\]'"),
+        ("onnxruntime", "torch", r"pip install -e '\.\[benchmark\]'"),
+        ("blur-detector", "blur_detector", "pip install --no-deps blur-detector"),
+    ],
+)
+def test_without_a_package_it_is_named_with_what_brings_it(run, monkeypatch, whom, missing, remedy):
+    monkeypatch.setattr(benchmark.importlib.util, "find_spec", lambda name: None if name == missing else "there")
+    with pytest.raises(UserError, match=f"--against {whom.split(',')[-1]}: {missing} is not installed; .*{remedy}"):
+        run("predict", "--against", whom)
 
 
 def test_a_folder_that_cannot_be_is_refused_before_anything_starts(tmp_path, monkeypatch):
@@ -249,14 +254,27 @@ def test_a_folder_that_cannot_be_is_refused_before_anything_starts(tmp_path, mon
 @pytest.mark.parametrize(
     ("what", "options", "message"),
     [
-        ("step,speed", [], r"--what: 'speed' is none of step, predict, data, startup, growth"),
+        ("step,speed", [], r"--what: 'speed' is none of step, fit, predict, folder, data, startup, growth"),
         ("step", ["--rounds", "0"], r"--rounds: 0 must be at least 1"),
         ("step", ["--names", "-1"], r"--names: -1 must be at least 1"),
-        ("predict", ["--sides", "32,40"], r"--sides: 40 is not a positive multiple of 16"),
+        ("folder", ["--small_photos", "0"], r"--small_photos: 0 must be at least 1"),
+        ("predict", ["--sides", "32,0"], r"--sides: '0' is no size such as 320 or 1024x683"),
+        ("predict", ["--sides", "32x"], r"--sides: '32x' is no size such as 320 or 1024x683"),
+        ("predict", ["--sides", "32x-1"], r"--sides: '32x-1' is no size such as 320 or 1024x683"),
+        ("predict", ["--sides", "x32,"], r"--sides: 'x32' is no size such as 320 or 1024x683"),
+        ("predict", ["--against", "keras"], r"--against: 'keras' is none of torch, onnxruntime, "),
+        ("predict", ["--batches", "0,1"], r"--batches: 0 is not a positive number"),
         ("predict", ["--batches", "one"], r"--batches: 'one' is not a list of numbers such as 1,2"),
         ("step", ["--size", "40"], r"crop: 40 must be a positive multiple of 16"),
+        ("fit", ["--size", "16", "--batch", "1", "--against", "torch"], "--batch: one crop of 16 pixels is too little"),
+        (
+            "fit",
+            ["--preset", "lite", "--size", "48"],
+            r"--size: 48 must be a multiple of 32 for this preset's generator",
+        ),
     ],
 )
-def test_what_cannot_be_measured_is_refused(run, what, options, message):
+def test_what_cannot_be_measured_is_refused(run, monkeypatch, what, options, message):
+    monkeypatch.setattr(benchmark.importlib.util, "find_spec", lambda name: "there")
     with pytest.raises(UserError, match=message):
         run(what, *options)

@@ -15,57 +15,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from twins import BATCH, SIZE, black_and_white, cancelled, compiled, random_variables, small
 
 from sgdbd_jax.config import Config, OptimiserConfig
 from sgdbd_jax.fields import replace
 from sgdbd_jax.models.classifier import Classifier
-from sgdbd_jax.models.generator import Generator
+from sgdbd_jax.models.networks import make_generator
 from sgdbd_jax.presets import PRESETS
 from sgdbd_jax.training.state import NetState, Networks, TrainState, make_optimiser
 from sgdbd_jax.training.step import make_game_step
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
-from experiments.benchmark import torch_networks, torch_twin  # noqa: E402  (after the question whether it can be)
+from experiments.benchmark import torch_networks, torch_twin, torch_ways  # noqa: E402  (after the question whether it can be)
 
 WAYS = ("release", "best")
 PLAYERS = ("generator", "disc_clear", "disc_blur")
-SIZE, BATCH = 32, 2
-CHANGES = {  # so that every term is at work
-    "release": {"coverage_minimum": 0.6},
-    "self_trained": {
-        "paste_weight": 0.0,
-        "disc_weight": 0.1,  # so that one step of SGD does not throw its logits about
-        "bilateral_weight": 0.3,
-    },
-    "paper": {"disc_weight": 0.7},
-}
-
-
-def small(preset: str, size: int = SIZE) -> Config:
-    """A preset with an eighth of its channels, and SGD: Adam's first step turns rounding into a full step."""
-    changes = {"crop": size, "photo_size": size, "classifier.input_size": size, "batch": BATCH}
-    for name in ("generator", "discriminator", "classifier"):
-        changes[f"{name}.width"] = 0.125
-    for name in ("generator_optimiser", "disc_optimiser"):
-        changes[name] = OptimiserConfig("sgd", 0.1, 0.5)
-    return replace(PRESETS[preset], changes | CHANGES.get(preset, {}))
-
-
-def random_variables(network, size, rng, dtype=np.float32):
-    """He's kernels; statistics, scales and biases unlike each other and unlike those of any batch."""
-    photo = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    shapes = jax.eval_shape(lambda photo: network.init(jax.random.key(0), photo, train=False), photo)
-
-    def draw(path, leaf):
-        if leaf.ndim > 1:
-            values = rng.normal(0, math.sqrt(2 / math.prod(leaf.shape[:-1])), leaf.shape)
-        elif path[-1].key in ("scale", "var"):
-            values = rng.uniform(0.5, 1.5, leaf.shape)
-        else:
-            values = rng.normal(0, 0.3, leaf.shape)
-        return values.astype(np.float32).astype(dtype)  # PyTorch is given them in single precision
-
-    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def random_state(config, rng, dtype=np.float32):
@@ -83,15 +47,9 @@ def random_state(config, rng, dtype=np.float32):
 def random_batch(config, rng):
     """Photos of black and white, which are exact in any precision."""
     names = ["source", "clear", "blur", *(["clear_real", "blur_real"] if config.game.second_draw else [])]
-    return {
-        name: rng.choice(np.array([0, 255], np.uint8), (BATCH, config.crops.crop, config.crops.crop, 3))
-        for name in names
-    }
-
-
-def compiled(function, *arguments):
-    """Compiled with little care: what runs once or twice took longer to compile."""
-    return jax.jit(function).lower(*arguments).compile(compiler_options={"xla_backend_optimization_level": 0})
+    names += ["paste", "paste_mask"] if config.game.paste_weight else []
+    batch = {name: black_and_white(config, rng) for name in names}
+    return batch | {name: mask[..., :1] for name, mask in batch.items() if name == "paste_mask"}
 
 
 class Rounds(NamedTuple):
@@ -139,14 +97,6 @@ def played(rounds, request):
 def gradients(state: NetState):
     """The first step's: momentum holds nothing else yet."""
     return optax.tree.get(state.opt_state, "trace")
-
-
-def cancelled(batch_stats, path) -> bool:
-    """Whether this is the bias of a layer that BatchNorm follows, which takes it away again."""
-    *folders, layer, leaf = (key.key for key in path)
-    return leaf == "bias" and f"{layer}_norm" in functools.reduce(
-        lambda tree, at: tree.get(at, {}), folders, batch_stats
-    )
 
 
 # The game -------------------------------------------------------------------------------------------------------------
@@ -201,7 +151,8 @@ def test_running_variances_move_by_ours_times_n_over_n_less_1(rounds, played, na
     leaves = zip(jax.tree.leaves_with_path(start), jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
     for (path, before), a, b in leaves:
         if path[-1].key == "var":
-            count = BATCH * side(rounds.config, name, path) ** 2
+            photos = 2 * BATCH if name == "generator" and rounds.config.game.paste_weight else BATCH
+            count = photos * side(rounds.config, name, path) ** 2
             moved = (a - kept * before) * count / (count - 1)
             np.testing.assert_allclose(b, kept * before + moved, rtol=1e-4, err_msg=jax.tree_util.keystr(path))
 
@@ -248,19 +199,33 @@ def test_one_discriminator_alone_plays_as_with_the_other():
     assert alone == pytest.approx({name: both[name] for name in alone}, rel=1e-5)
 
 
+RULES = {
+    "sgd": OptimiserConfig("sgd", 0.1, 0.5),
+    "adam": OptimiserConfig("adam", 0.1, 0.5),
+    "adam, slower in the trunk": OptimiserConfig("adam", 0.1, 0.5, trunk_factor=0.2),
+    "adamw": OptimiserConfig("adamw", 0.1, 0.5, weight_decay=0.5),
+}
+
+
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", ["sgd", "adam"])
-def test_optimisers_move_as_optax_s(name, way):
-    rule = OptimiserConfig(name, 0.1, 0.5)
-    ours, theirs = make_optimiser(rule), torch.nn.Parameter(torch.tensor([1.0, -2.0]))
-    params, optimiser = jnp.array([1.0, -2.0]), torch_twin.make_optimiser([theirs], rule, way=way)
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_optimisers_move_as_optax_s(rule, way):
+    """Kernels alone decay, and so a row, which is one, moves otherwise than the same numbers in a bias."""
+    start = {"trunk": {"kernel": [[1.0, -2.0]]}, "head": {"kernel": [[1.0, -2.0]], "bias": [1.0, -2.0]}}
+    params = jax.tree.map(jnp.array, start, is_leaf=lambda leaf: isinstance(leaf, list))
+    paths = [".".join(key.key for key in path) for path, _ in jax.tree.leaves_with_path(params)]
+    theirs = [torch.nn.Parameter(torch.tensor(np.array(leaf))) for leaf in jax.tree.leaves(params)]
+    ours, optimiser = make_optimiser(rule), torch_ways.make_optimiser(zip(paths, theirs), rule, way=way)
     opt_state = ours.init(params)
     for gradient in ([3.0, -1e-3], [-1.0, 2e-3], [0.0, 1.0]):
-        updates, opt_state = ours.update(jnp.array(gradient), opt_state, params)
+        grads = jax.tree.map(lambda leaf, gradient=gradient: jnp.array(gradient).reshape(leaf.shape), params)
+        updates, opt_state = ours.update(grads, opt_state, params)
         params = optax.apply_updates(params, updates)
-        theirs.grad = torch.tensor(gradient)
+        for parameter in theirs:
+            parameter.grad = torch.tensor(gradient).reshape(parameter.shape)
         optimiser.step()
-    np.testing.assert_allclose(theirs.detach(), params, rtol=1e-5)
+    for path, a, b in zip(paths, jax.tree.leaves(params), theirs, strict=True):
+        np.testing.assert_allclose(b.detach(), a, rtol=1e-5, err_msg=path)
 
 
 # The two ways ---------------------------------------------------------------------------------------------------------
@@ -326,9 +291,10 @@ def test_the_classifier_s_file_goes_with_the_game(way, monkeypatch):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_detector_s_masks_agree(preset):
     config, rng = small(preset).generator, np.random.default_rng(5)
-    variables = random_variables(Generator(config), SIZE, rng)
+    network = make_generator(config)
+    variables = random_variables(network, SIZE, rng)
     photos = rng.integers(0, 256, (BATCH, SIZE, 2 * SIZE, 3), np.uint8)
-    ours = compiled(lambda v, x: jax.nn.sigmoid(Generator(config).apply(v, x / 255, train=False)), variables, photos)
+    ours = compiled(lambda v, x: jax.nn.sigmoid(network.apply(v, x / 255, train=False)), variables, photos)
     expected = np.asarray(ours(variables, photos))[..., 0]
     for way in WAYS:
         masks = torch_twin.TorchDetector(config, variables, way=way)(photos)
@@ -353,9 +319,11 @@ def test_a_classifier_s_features_and_logits_agree(preset):
         assert float(np.std(a)) > 0.05
 
 
-def test_weights_come_back_as_they_went():
-    network = torch_networks.Generator(small("demo").generator)
-    variables = random_variables(Generator(small("demo").generator), SIZE, np.random.default_rng(7))
+@pytest.mark.parametrize("preset", ["demo", "lite"])
+def test_weights_come_back_as_they_went(preset):
+    config = small(preset).generator
+    network = torch_networks.make_generator(config)
+    variables = random_variables(make_generator(config), SIZE, np.random.default_rng(7))
     torch_networks.fill(network, variables)
     tensors = [(name, value) for name, value in network.state_dict().items() if not name.endswith("tracked")]
     jax.tree.map(np.testing.assert_array_equal, torch_networks.to_tree(tensors), variables)
@@ -363,6 +331,6 @@ def test_weights_come_back_as_they_went():
 
 def test_weights_of_another_network_are_refused_by_name():
     trained, demo = (small(preset).generator for preset in ("self_trained", "demo"))
-    variables = random_variables(Generator(demo), SIZE, np.random.default_rng(8))
+    variables = random_variables(make_generator(demo), SIZE, np.random.default_rng(8))
     with pytest.raises(ValueError, match="conv1_1_norm"):
         torch_networks.fill(torch_networks.Generator(trained), variables)
