@@ -19,6 +19,7 @@ from jax.interpreters.partial_eval import dce_jaxpr
 from experiments.benchmark.timing import Run
 from sgdbd_jax.config import Config
 from sgdbd_jax.detection.detector import Detector
+from sgdbd_jax.fields import replace
 from sgdbd_jax.models import convolution
 from sgdbd_jax.models.layers import to_unit
 from sgdbd_jax.models.networks import make_generator
@@ -126,7 +127,10 @@ class Game:
 
 @dataclass(frozen=True)
 class Fit:
-    """What every side's first step of a generator's own training starts from."""
+    """What every side's first step of a generator's own training starts from.
+
+    Its optimiser is Adam where the config's is Muon, which PyTorch has not for convolutions.
+    """
 
     config: Config
     state: FitState
@@ -135,6 +139,8 @@ class Fit:
     @classmethod
     def of(cls, config: Config) -> Fit:
         """Random variables of a config's generator, and a batch of noise."""
+        if config.pastes.warm_optimiser.name == "muon":
+            config = replace(config, {"warm_optimiser.name": "adam"})
         count, size = config.pastes.warm_batch, square(config.crops.crop)
         optimiser = make_optimiser(config.pastes.warm_optimiser)
         net = init_net(Networks.of(config).generator, optimiser, jax.random.key(config.seed), config.crops.crop)

@@ -74,21 +74,24 @@ def judging_for_generator(disc: nn.Module, *, frozen: bool) -> Iterator[None]:
 def make_optimiser(
     parameters: Iterable[tuple[str, nn.Parameter]], config: OptimiserConfig, *, way: Way
 ) -> torch.optim.Optimizer:
-    """What ours are in PyTorch: SGD with momentum, Adam or AdamW; one kernel over all parameters in the best way.
+    """What ours are in PyTorch: SGD with momentum, or Adam; one kernel over all parameters in the best way.
 
     Args:
-        parameters: with their names, of which the trunk's begin with "trunk."; weight decay is of the kernels.
+        parameters: with their names, of which the trunk's begin with "trunk.".
         config: ours; the rate stays what it is there.
         way: "release" or "best".
+
+    Raises:
+        ValueError: Muon, which PyTorch has for matrices alone.
     """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    if config.name == "muon":
+        raise ValueError("PyTorch's Muon takes no kernels of convolutions")
+    groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in parameters:
         factor = config.trunk_factor if name.startswith("trunk.") else 1.0
-        decay = config.weight_decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((config.learning_rate * factor, decay), []).append(parameter)
-    taken = [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()]
+        groups.setdefault(config.learning_rate * factor, []).append(parameter)
+    taken = [{"params": group, "lr": rate} for rate, group in groups.items()]
     fused = way == "best" or None
     if config.name == "sgd":
         return torch.optim.SGD(taken, momentum=config.momentum, fused=fused)
-    rule = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
-    return rule(taken, betas=(config.momentum, 0.999), fused=fused)
+    return torch.optim.Adam(taken, betas=(config.momentum, 0.999), fused=fused)
