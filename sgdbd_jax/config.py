@@ -5,7 +5,7 @@ No array library is imported here, so that a command line can be parsed, and ref
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import (
@@ -45,7 +45,8 @@ class GeneratorConfig(Section):
 
     network: str = option(
         "vgg16",
-        "'vgg16': the paper's | 'lite': a tenth of its multiplications; has width, norms of trunk and decoder, input",
+        "'vgg16': the paper's | 'lite': a tenth of its multiplications; of the others it has width, trunk_norm,"
+        " decoder_norm and input",
         one_of("vgg16", "lite"),
     )
     width: float = option(1.0, "scales every channel count; below 1 only for small experiments", POSITIVE)
@@ -67,19 +68,10 @@ class GeneratorConfig(Section):
     input: InputNorm = InputNorm()
 
     def check(self) -> None:
-        if self.network == "lite":
-            self._check_lite()
-            return
         if len(self.blocks) != 4 or len(self.skips) != 4:
             raise UserError("blocks, skips: the decoder needs 4 of each ('' for no skip)")
         for index, (block, skip) in enumerate(zip(self.blocks, self.skips), start=1):
             self._check_block(index, block, skip)
-
-    def _check_lite(self) -> None:
-        has = {"network", "width", "trunk_norm", "decoder_norm", "input"}
-        for item in fields(self):
-            if item.name not in has and getattr(self, item.name) != item.default:
-                raise UserError(f"{item.name}: is of network 'vgg16'; leave it out, or network 'lite'")
 
     def _check_block(self, index: int, block: tuple[tuple[int, ...], ...], skip: str) -> None:
         """One block, from 1, and the trunk layer that joins it."""

@@ -57,6 +57,8 @@ def load_start(config: Config) -> tuple[Config, Any]:
             norm = from_dict(InputNorm, metadata["config"]["input"])
         config = _with_input(config, "generator", norm.mean, norm.std, source=start.generator_weights)
         load_network(start.generator_weights, "generator", config.generator)
+    if config.self_training.teacher and not config.supervised:
+        load_weights(weight_file(config.self_training.teacher), kind="generator")  # refused before photos are read
     if not needs_vgg16(config):
         return config, None
     if not Path(start.vgg16).is_file():

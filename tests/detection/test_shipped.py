@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,16 +70,20 @@ def near_and_far():
     return np.stack(photos).reshape(6, 2, 256, 256, 3), np.stack(masks).reshape(6, 2, 256, 256)
 
 
-def test_the_shipped_generator_knows_focus_when_it_sees_it(near_and_far):
-    """On scenes unlike its training photos, where it has 0.960 and 0.041."""
-    f_measure, mae = score(Detector.load(), near_and_far)
+@pytest.mark.parametrize("name", module.SHIPPED)
+def test_a_shipped_generator_knows_focus_when_it_sees_it(near_and_far, name):
+    """On scenes unlike its training photos, where `accurate` has 0.960 and 0.041."""
+    f_measure, mae = score(Detector.load(name), near_and_far)
     assert f_measure > 0.93 and mae < 0.08
 
 
-@pytest.mark.parametrize("layer", ["conv1_2", "block2_conv1"])
-def test_noise_in_an_early_or_late_layer_would_be_noticed(layer, near_and_far, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [("accurate", "conv1_2"), ("accurate", "block2_conv1"), ("lite", "stage1_down"), ("lite", "join1")],
+)
+def test_noise_in_an_early_or_late_layer_would_be_noticed(name, layer, near_and_far, tmp_path):
     """Of the layer's own scale; in conv5_1, of which these scenes have no need, it would not: that is the SHA-256's."""
-    variables, metadata = load_weights(module.shipped())
+    variables, metadata = load_weights(module.weight_file(name))
     flat = traverse_util.flatten_dict(variables, sep="/")
     (name,) = (name for name in flat if name.startswith("params/") and name.endswith(f"{layer}/kernel"))
     rng = np.random.default_rng(0)
@@ -95,9 +100,16 @@ def score(detector, near_and_far):
     return result["f_measure"], result["mae"]
 
 
-def test_one_scene_focused_near_and_far_has_complementary_masks(near_and_far):
+@pytest.mark.parametrize("name", module.SHIPPED)
+def test_one_scene_focused_near_and_far_has_complementary_masks(near_and_far, name):
     """What one mask takes the other leaves, but for a tenth of any scene; masks that follow things share them."""
-    detect = Detector.load()
+    detect = Detector.load(name)
     near, far = np.array([[detect(photo) for photo in pair] for pair in near_and_far[0]]).swapaxes(0, 1)
     assert np.abs(near + far - 1).mean(axis=(1, 2)).max() < 0.1
     assert np.corrcoef(near.ravel(), far.ravel())[0, 1] < -0.85
+
+
+def test_a_name_is_that_of_a_shipped_file_and_anything_else_a_path(folder):
+    with pytest.raises(UserError, match=r"lite\.safetensors: no such file, this installation has no weights"):
+        module.weight_file("lite")
+    assert module.weight_file("a.safetensors") == Path("a.safetensors")

@@ -31,6 +31,7 @@ def folder(monkeypatch):
         ran.append((program.name, width, len(paths)))
         return 5 * 10**8 * len(paths)
 
+    monkeypatch.setattr(processes, "DEFAULT", "accurate")
     monkeypatch.setattr(processes, "LARGE", LARGE)
     monkeypatch.setattr(processes, "SMALL", SMALL)
     monkeypatch.setattr(processes, "SECONDS", {LARGE: 0.5, SMALL: 0.2})

@@ -117,7 +117,7 @@ def test_the_report_says_what_was_found_and_shows_it(run, tmp_path, out):
 
 
 def test_without_weights_the_shipped_ones_are_taken(weights, tmp_path, out, monkeypatch):
-    monkeypatch.setattr("sgdbd_jax.detection.detector.shipped", lambda: weights)
+    monkeypatch.setattr("sgdbd_jax.detection.detector.weight_file", lambda name: weights)
     assert main([str(save(tmp_path / "a.png")), "--out", str(out), "--work_size", "16"]) == 0
     assert made(out) == ["a.mask.png"]
 
@@ -447,14 +447,14 @@ def test_resume_knows_results_made_by_a_clock_that_was_wrong(run, tmp_path, out)
 def test_a_photo_that_is_replaced_while_it_is_read_is_done_again(run, tmp_path, out, monkeypatch, capsys):
     photo = save(tmp_path / "a.png", width=9)
     other, time = save(tmp_path / "b.png", width=12).read_bytes(), photo.stat().st_mtime_ns
-    load = worker.load_photo
+    load = worker.load_smaller
 
-    def replace(path, **options):
-        pixels = load(path, **options)
+    def replace(path, least, **options):
+        pixels = load(path, least, **options)
         put(path, other, time)
         return pixels
 
-    monkeypatch.setattr(worker, "load_photo", replace)
+    monkeypatch.setattr(worker, "load_smaller", replace)
     assert run(photo) == 0
     assert f"note: {photo}: changed while it was read; to be done again when resumed\n" in capsys.readouterr().err
     monkeypatch.undo()
@@ -563,17 +563,17 @@ def test_a_path_too_long_costs_that_photo_alone(run, tmp_path, out, monkeypatch,
 
 def test_a_second_run_into_a_folder_is_refused_until_the_first_ends(run, tmp_path, out, monkeypatch):
     photos = [save(tmp_path / f"{name}.png") for name in "ab"]
-    load, refused = worker.load_photo, []
+    load, refused = worker.load_smaller, []
 
-    def meanwhile(path, **options):
+    def meanwhile(path, least, **options):
         if not refused:
             refused.append("")
             with pytest.raises(UserError, match="out: another run is writing into this folder; wait for its end, or "):
                 run(photos[1])
             refused[0] = path.name
-        return load(path, **options)
+        return load(path, least, **options)
 
-    monkeypatch.setattr(worker, "load_photo", meanwhile)
+    monkeypatch.setattr(worker, "load_smaller", meanwhile)
     assert run(photos[0]) == 0
     assert refused == ["a.png"]
     assert statuses(out) == {"a.png": "done"}
@@ -588,15 +588,15 @@ def test_a_second_run_into_a_folder_is_refused_until_the_first_ends(run, tmp_pat
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_leaves_the_report_of_what_was_done_and_resume_does_the_rest(number, run, tmp_path, out, monkeypatch):
     photos = [save(tmp_path / f"{at:02}.png") for at in range(20)]
-    load = worker.load_photo
+    load = worker.load_smaller
 
-    def stop(path, **options):
+    def stop(path, least, **options):
         if path.stem == "05":
             os.kill(os.getpid(), number)
             time.sleep(0.2)  # for the main thread to hear it
-        return load(path, **options)
+        return load(path, least, **options)
 
-    monkeypatch.setattr(worker, "load_photo", stop)
+    monkeypatch.setattr(worker, "load_smaller", stop)
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     assert run(*photos) == 128 + number
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
@@ -604,7 +604,7 @@ def test_a_stop_leaves_the_report_of_what_was_done_and_resume_does_the_rest(numb
     assert 3 <= len(done) <= 5 and set(done.values()) == {"done"}  # those in hand were finished, or left
     assert made(out) == sorted(f"{Path(name).stem}.mask.png" for name in done)
 
-    monkeypatch.setattr(worker, "load_photo", load)
+    monkeypatch.setattr(worker, "load_smaller", load)
     before = stamps(out, ".mask.png")
     assert run(*photos, "--resume") == 0
     assert len(statuses(out)) == len(made(out)) == 20
@@ -633,13 +633,13 @@ def test_ctrl_c_ends_the_real_process_with_130_and_the_report(weights, tmp_path,
 def test_what_was_done_is_in_the_report_before_the_next_photo_is(run, tmp_path, out, monkeypatch):
     """A process that is killed with nothing left to say has said it."""
     reported = []
-    load = worker.load_photo
+    load = worker.load_smaller
 
-    def note(path, **options):
+    def note(path, least, **options):
         reported.append(len(report.read(out)))
-        return load(path, **options)
+        return load(path, least, **options)
 
-    monkeypatch.setattr(worker, "load_photo", note)
+    monkeypatch.setattr(worker, "load_smaller", note)
     monkeypatch.setattr(folder_run, "WORKERS", 1)
     assert run(*(save(tmp_path / f"{at}.png") for at in range(10))) == 0
     assert reported[0] == 0 and reported[-1] >= 10 - 1 - 4  # some photos are in hand
@@ -675,30 +675,30 @@ def test_half_written_files_of_a_killed_run_are_removed(run, tmp_path, out):
 
 
 def test_a_folder_that_is_removed_while_a_run_writes_is_told(run, tmp_path, out, monkeypatch):
-    load = worker.load_photo
+    load = worker.load_smaller
 
-    def remove(path, **options):
+    def remove(path, least, **options):
         if path.stem == "3":
             out.rename(tmp_path / "gone")
-        return load(path, **options)
+        return load(path, least, **options)
 
-    monkeypatch.setattr(worker, "load_photo", remove)
+    monkeypatch.setattr(worker, "load_smaller", remove)
     with pytest.raises(UserError, match=r"report\.jsonl: cannot be written"):
         run(*(save(tmp_path / f"{at}.png") for at in range(9)))
     assert set(statuses(tmp_path / "gone").values()) <= {"done"}
 
 
 def test_a_folder_that_takes_the_place_of_a_run_s_gets_none_of_its_pages(run, tmp_path, out, monkeypatch):
-    load = worker.load_photo
+    load = worker.load_smaller
 
-    def replace(path, **options):
+    def replace(path, least, **options):
         if out.exists() and not (tmp_path / "gone").exists():
             out.rename(tmp_path / "gone")
             out.mkdir()
             (out / "report.jsonl").write_text("")
-        return load(path, **options)
+        return load(path, least, **options)
 
-    monkeypatch.setattr(worker, "load_photo", replace)
+    monkeypatch.setattr(worker, "load_smaller", replace)
     with pytest.raises(UserError, match=r"report\.jsonl: cannot be written \(another file is there now\)"):
         run(save(tmp_path / "a.png"))
     assert not (out / "report.csv").exists() and not (out / "report.html").exists()

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 from tiny_generators import random_variables
 
-from sgdbd_jax.config import GeneratorConfig
-from sgdbd_jax.errors import UserError
 from sgdbd_jax.models.convolution import plain
 from sgdbd_jax.models.folding import fold_norms, with_taps
 from sgdbd_jax.models.lite import LiteGenerator, mean_of_nine
@@ -123,11 +121,3 @@ def test_a_mask_depends_on_the_far_end_of_its_photo():
     other[:, :, -32:] = 0
     near = [logits(TINY, variables, each)[:, :, :8] for each in (photo, other)]
     assert float(jnp.abs(near[0] - near[1]).max()) > 0
-
-
-@pytest.mark.parametrize(
-    "field", [{"merge": "concat"}, {"skip_norm": True}, {"init_std": 0.01}, {"align_corners": True}]
-)
-def test_fields_of_the_other_network_are_refused(field):
-    with pytest.raises(UserError, match=f"{next(iter(field))}: is of network 'vgg16'"):
-        GeneratorConfig(network="lite", **field)

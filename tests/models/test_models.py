@@ -70,7 +70,7 @@ def photos(batch: int, height: int, width: int):
         ("self_trained", "generator", 16_855_905),
         ("self_trained", "discriminator", 3_445_313),
         ("self_trained", "classifier", 14_780_739),
-        ("lite", "generator", 4_558_593),
+        ("lite", "generator", 4_484_481),
         ("demo", "generator", 1_119_585),
         ("demo", "discriminator", 290_673),
         ("demo", "classifier", 927_187),

@@ -134,9 +134,13 @@ def light(taught, tmp_path_factory):
 
 
 LIGHT = {
-    "generator__network": "lite", "generator__width": 0.1, "generator__decoder_norm": True, "generator__merge": "add",
-    "generator__blocks": None, "photo_size": 32, "crop": 32, "warm_steps": 0, "teacher_steps": 2,
-}  # fmt: skip
+    "generator__network": "lite",
+    "generator__width": 0.1,
+    "photo_size": 32,
+    "crop": 32,
+    "warm_steps": 0,
+    "teacher_steps": 2,
+}
 
 
 def test_a_light_generator_learns_from_a_teacher_and_then_from_itself(light):
