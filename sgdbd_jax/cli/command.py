@@ -80,7 +80,7 @@ def add_weights(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def asked_refinement(options: argparse.Namespace) -> bool | Any:
+def asked_refinement(options: argparse.Namespace) -> Any:
     """How masks are to be refined, as `Detector.load` takes it."""
     return True if options.refine is None else options.refine or False
 

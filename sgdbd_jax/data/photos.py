@@ -61,7 +61,7 @@ def load_photo(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS, note: N
 
 def load_smaller(
     path: str | os.PathLike,
-    least: Callable[[int, int], tuple[int, int]],
+    least: Least,
     *,
     max_pixels: int = MAX_PIXELS,
     note: Note | None = None,
