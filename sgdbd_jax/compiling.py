@@ -1,4 +1,6 @@
-"""How everything but `pmap` is compiled, which takes no options: without the compiler's YNNPACK fusions, which are sometimes wrong.
+"""How everything is compiled: without the compiler's YNNPACK fusions, which are sometimes wrong.
+
+But for `pmap`, which takes no options, and only shares out several devices.
 
 From 0.10.2 on, jaxlib hands convolutions, matrix products and sums on CPUs to YNNPACK, fused with what surrounds them.
 Until 0.11 some of these programs give wrong numbers without an error (JAX's issue 39103): a product with more than
