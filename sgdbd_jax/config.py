@@ -101,16 +101,26 @@ class DiscriminatorConfig(Section):
     pool: bool = option(False, "strides of 2 are 2x2 max pools after the convolution, as VGG16's")
     norm: str = option(
         "batch",
-        "'batch': BatchNorm, not after the first | 'layer': over each photo, after all",
-        one_of("batch", "layer"),
+        "'batch': BatchNorm, not after the first | 'layer': over each photo, after all | 'none'",
+        one_of("batch", "layer", "none"),
     )
     init: str = option(
         "random", "'vgg16': convolutions start as those of the run's VGG16, one by one", one_of("random", "vgg16")
     )
     hidden: int = option(1024, "features of the layer between the pooled features and the logit", AT_LEAST_1)
+    in_blocks: bool = option(
+        False, "the first convolution takes 2x2 blocks of pixels and of their high-pass, as the light generator's stem"
+    )
+    patches: tuple[int, ...] = option(
+        (0,),
+        "convolutions, from 1, whose every place is judged too, beside the whole photo; 0: none (not in the paper)",
+    )
     input: InputNorm = InputNorm()
 
     def check(self) -> None:
+        known = range(1, len(self.channels) + 1)
+        if self.patches != (0,) and (not set(self.patches) <= {*known} or len({*self.patches}) < len(self.patches)):
+            raise UserError(f"patches: {self.patches} must be 0, or different numbers from 1 to {len(self.channels)}")
         if len(self.channels) != len(self.strides):
             raise UserError(f"strides: {len(self.strides)} of them, and {len(self.channels)} channels; make them equal")
         if min(self.channels + self.strides, default=0) < 1:
@@ -129,6 +139,9 @@ class ClassifierConfig(Section):
         "pool",
         "V is 'pool': the average of conv5_3 | 'flatten': a layer on the 5th pool, as the release's",
         one_of("pool", "flatten"),
+    )
+    layers: tuple[str, ...] = option(
+        ("conv5_3",), "with head 'pool', the trunk's layers whose averages are V; several are brought to length 1 each"
     )
     features: int = option(512, "of V when flattened", AT_LEAST_1)
     hidden: int = option(128, "features of the layer after V", AT_LEAST_1)
@@ -246,6 +259,12 @@ class GameConfig(Section):
     coverage_weight: float = option(0.0, "weight of relu(minimum - mean of a mask)", WEIGHT)
     coverage_minimum: float = option(0.1, "share of a photo", SHARE)
     binarisation_weight: float = option(0.0, "weight of mean(min(M, 1 - M))", WEIGHT)
+    binarisation_ramp: int = option(0, "steps in which that weight rises from 0", NOT_NEGATIVE)
+    temperature: float = option(1.0, "G's logits are divided by it in the game: below 1, masks decide", POSITIVE)
+    hard: bool = option(False, "composites are of the mask's decisions, whose gradient is taken as the mask's own")
+    r1_weight: float = option(
+        0.0, "half of the weight of D's squared slope at real photos (Mescheder et al. 2018)", WEIGHT
+    )
     paste_weight: float = option(0.0, "weight of cross-entropy on pastes beside the game (not in the paper)", WEIGHT)
     disc_weight: float = option(1.0, "factor of each discriminator's loss; the release halves it", WEIGHT)
     second_draw: bool = option(False, "D and L_B see a second, independent draw of real photos, as in the release")

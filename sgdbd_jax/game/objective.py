@@ -6,6 +6,8 @@ composites as they are; so the derivative by one network's parameters is that of
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -46,6 +48,7 @@ def objective(
     *,
     networks: Networks,
     game: GameConfig,
+    step: jax.Array | int = 0,
 ) -> tuple[jax.Array, Outcome]:
     """eta * L_G + L_D + L_B (Eq. 6), each where it is to be minimised, and the mask terms of the release.
 
@@ -57,6 +60,7 @@ def objective(
             `clear_real` and `blur_real`; with a weight of pastes, `paste` and `paste_mask`, `[B, H, W, 1]`.
         networks: the three architectures.
         game: weights and switches.
+        step: rounds played before, for weights that rise.
 
     Returns:
         The value, `[]`, which is the sum of all terms; and what else there is to say of the round.
@@ -69,20 +73,25 @@ def objective(
     shown = jnp.concatenate([photos["source"], *([photos["paste"]] if game.paste_weight else ())])
     logits, new["generator"] = apply(networks.generator, params["generator"], stats["generator"], shown)
     logits, on_pastes = jnp.split(logits, [len(photos["source"])])
-    mask = jax.nn.sigmoid(logits)
-    pair = composites(mask, photos["source"], photos["clear"], photos["blur"])  # C_c, C_b: Eq. 1, 2
+    mask = jax.nn.sigmoid(logits / game.temperature)
+    shown_mask = decided(mask) if game.hard else mask
+    pair = composites(shown_mask, photos["source"], photos["clear"], photos["blur"])  # C_c, C_b: Eq. 1, 2
     fake = dict(zip(("clear", "blur"), pair))
     real = {side: photos[f"{side}_real" if game.second_draw else side] for side in fake}
 
     for side in game.sides:
         name = f"disc_{side}"
-        genuine = paste(stop_gradient(mask), real[side], photos[side]) if game.paste_real else real[side]
+        genuine = paste(stop_gradient(shown_mask), real[side], photos[side]) if game.paste_real else real[side]
         fooled, _ = apply(networks.discriminator, stop_gradient(params[name]), stats[name], fake[side])
         on_fake, after = apply(networks.discriminator, params[name], stats[name], stop_gradient(fake[side]))
         on_real, new[name] = apply(networks.discriminator, params[name], after, genuine)
-        g_terms[f"adversarial_{side}"] = game.eta * adversarial_loss(fooled, form=game.adversarial_form)  # Eq. 3
-        d_terms[f"d_loss_{side}"] = game.disc_weight * discriminator_loss(on_real, on_fake)  # Eq. 4
-        accuracy[name] = ((on_real > 0).mean() + (on_fake < 0).mean()) / 2
+        against = functools.partial(adversarial_loss, form=game.adversarial_form)
+        g_terms[f"adversarial_{side}"] = game.eta * verdicts_mean(against, fooled)  # Eq. 3
+        d_terms[f"d_loss_{side}"] = game.disc_weight * verdicts_mean(discriminator_loss, on_real, on_fake)  # Eq. 4
+        if game.r1_weight:
+            slope = jax.grad(lambda photo: _sum_of_verdicts(networks, params[name], after, photo))(genuine)
+            d_terms[f"slope_{side}"] = game.r1_weight / 2 * jnp.square(slope).sum((1, 2, 3)).mean()
+        accuracy[name] = accuracy_of(on_real, on_fake)
 
     if game.bilateral_weight:  # Eq. 5
 
@@ -96,7 +105,8 @@ def objective(
     if game.coverage_weight:
         g_terms["coverage_term"] = game.coverage_weight * coverage_loss(mask, minimum=game.coverage_minimum)
     if game.binarisation_weight:
-        g_terms["binarisation"] = game.binarisation_weight * binarisation_loss(mask)
+        risen = jnp.minimum(1.0, (step + 1) / max(1, game.binarisation_ramp))
+        g_terms["binarisation"] = risen * game.binarisation_weight * binarisation_loss(mask)
     value = sum([*g_terms.values(), *d_terms.values()], jnp.zeros((), jnp.float32))  # Eq. 6
     return value, Outcome(g_terms, d_terms, new, mask, accuracy)
 
@@ -126,6 +136,30 @@ def disc_objective(
         name = f"disc_{side}"
         on_fake, after = apply(networks.discriminator, params[name], stats[name], photos[f"{side}_fake"])
         on_real, new[name] = apply(networks.discriminator, params[name], after, photos[f"{side}_real"])
-        terms[f"d_loss_{side}"] = game.disc_weight * discriminator_loss(on_real, on_fake)
-        accuracy[name] = ((on_real > 0).mean() + (on_fake < 0).mean()) / 2
+        terms[f"d_loss_{side}"] = game.disc_weight * verdicts_mean(discriminator_loss, on_real, on_fake)
+        accuracy[name] = accuracy_of(on_real, on_fake)
     return sum(terms.values(), jnp.zeros((), jnp.float32)), (terms, new, accuracy)
+
+
+def decided(mask: jax.Array) -> jax.Array:
+    """A mask's decisions, 0 or 1 at each pixel, whose gradient is taken as the mask's own (Bengio et al. 2013)."""
+    return mask + stop_gradient((mask > 0.5).astype(mask.dtype) - mask)
+
+
+def verdicts_mean(loss: Callable[..., jax.Array], *verdicts: Any) -> jax.Array:
+    """The mean of a loss over what a discriminator judges: the photo, and patches of each size, where it judges them."""
+    each = [loss(*(logits.ravel() for logits in pair)) for pair in zip(*map(jax.tree.leaves, verdicts), strict=True)]
+    return sum(each, jnp.zeros((), jnp.float32)) / len(each)
+
+
+def accuracy_of(on_real: Any, on_fake: Any) -> jax.Array:
+    """Share of whole photos, half of them real, that a discriminator is right about."""
+    real, fake = jax.tree.leaves(on_real)[0], jax.tree.leaves(on_fake)[0]
+    return ((real > 0).mean() + (fake < 0).mean()) / 2
+
+
+def _sum_of_verdicts(networks: Networks, params: Tree, stats: Tree, photo: jax.Array) -> jax.Array:
+    """Of each photo, its mean logit over places, all verdicts alike; summed over the batch, for its slope."""
+    verdicts, _ = apply(networks.discriminator, params, stats, photo)
+    leaves = jax.tree.leaves(verdicts)
+    return sum(leaf.reshape(len(photo), -1).mean(1).sum() for leaf in leaves) / len(leaves)

@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from sgdbd_jax.config import ClassifierConfig
 from sgdbd_jax.models.layers import batch_norm, he_normal, max_pool, normalise, scaled
@@ -27,9 +28,13 @@ class Classifier(nn.Module):
         """
         config = self.config
         trunk = VGG16(config.width, config.norm, self.axis_name, name="trunk")
-        x = trunk(normalise(photo, config.input), train=train)["conv5_3"]
-        if config.head == "pool":
-            features = x.mean(axis=(1, 2))
+        outputs = trunk(normalise(photo, config.input), train=train)
+        x = outputs["conv5_3"]
+        if config.head == "pool" and len(config.layers) > 1:
+            means = [outputs[layer].mean(axis=(1, 2)) for layer in config.layers]
+            features = jnp.concatenate([m / jnp.sqrt(jnp.square(m).sum(-1, keepdims=True) + 1e-12) for m in means], -1)
+        elif config.head == "pool":
+            features = outputs[config.layers[0]].mean(axis=(1, 2))
         else:
             x = max_pool(x)
             features = self._dense(x.reshape(x.shape[0], -1), config.features, "features", train)

@@ -48,7 +48,7 @@ def make_game_step(config: Config, networks: Networks, axis: str | None = None) 
     def step(state: TrainState, frozen: Any, batch: Batch) -> tuple[TrainState, Metrics]:
         params, stats = state.variables(*optimisers)
         frozen = fold_norms(frozen) if config.classifier.norm and frozen else frozen
-        grads, outcome = differentiate(params, stats, frozen, jax.tree.map(to_unit, batch))
+        grads, outcome = differentiate(params, stats, frozen, jax.tree.map(to_unit, batch), step=state.step)
         metrics = {
             "g_loss": sum(outcome.g_terms.values(), jnp.zeros((), jnp.float32)),
             **outcome.g_terms,
