@@ -113,7 +113,7 @@ class DiscriminatorConfig(Section):
     )
     patches: tuple[int, ...] = option(
         (0,),
-        "convolutions, from 1, whose every place is judged too, beside the whole photo; 0: none (not in the paper)",
+        "convolutions, from 1, whose every place is judged too, beside the photo; 0: none (not in the paper)",
     )
     input: InputNorm = InputNorm()
 

@@ -89,7 +89,7 @@ def objective(
         g_terms[f"adversarial_{side}"] = game.eta * verdicts_mean(against, fooled)  # Eq. 3
         d_terms[f"d_loss_{side}"] = game.disc_weight * verdicts_mean(discriminator_loss, on_real, on_fake)  # Eq. 4
         if game.r1_weight:
-            slope = jax.grad(lambda photo: _sum_of_verdicts(networks, params[name], after, photo))(genuine)
+            slope = jax.grad(functools.partial(_sum_of_verdicts, networks, params[name], after))(genuine)
             d_terms[f"slope_{side}"] = game.r1_weight / 2 * jnp.square(slope).sum((1, 2, 3)).mean()
         accuracy[name] = accuracy_of(on_real, on_fake)
 
@@ -147,7 +147,7 @@ def decided(mask: jax.Array) -> jax.Array:
 
 
 def verdicts_mean(loss: Callable[..., jax.Array], *verdicts: Any) -> jax.Array:
-    """The mean of a loss over what a discriminator judges: the photo, and patches of each size, where it judges them."""
+    """The mean of a loss over what a discriminator judges: the photo, and patches of each size where it has some."""
     each = [loss(*(logits.ravel() for logits in pair)) for pair in zip(*map(jax.tree.leaves, verdicts), strict=True)]
     return sum(each, jnp.zeros((), jnp.float32)) / len(each)
 
