@@ -16,7 +16,6 @@ from sgdbd_jax.errors import UserError
 FCSB_SIZE = 7  # pixels
 FCSB_SIGMA = 2.0  # pixels
 LADDER_STEP = 0.75  # pixels between the radii that a varying blur is blended from: finer steps look the same
-
 LEAST_COVER = 1e-3  # share of a window below which what it shows of the ground is not seen anyway
 
 

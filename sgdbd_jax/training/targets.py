@@ -100,14 +100,15 @@ def _make_targets(
     def target(number: int) -> list[np.ndarray]:
         """The mask, and where there are several views, their doubt: 255 where half of them say no."""
         photo = photos.images[number]
-        made = [_kept(path, photo) if known or run.main else None for path in paths[number]]
-        if any(each is None for each in made):
+        kept = [_kept(path, photo) for path in paths[number]] if known or run.main else []
+        made = [each for each in kept if each is not None]
+        if len(made) < len(kinds):
             mask, deviation = teacher(photo)
             made = [np.rint(255 * mask).astype(np.uint8), np.rint(510 * deviation).astype(np.uint8)][: len(kinds)]
             if run.main:
                 for path, each in zip(paths[number], made):
                     write_atomically(path, png(each))
-        return made  # type: ignore[return-value]
+        return made
 
     counts = np.rint(255 * np.maximum(1 - taught.agreement * np.arange(256) / 510, 0)).astype(np.uint8)
     masks = FileImages(_read, keep=KEEP)

@@ -121,7 +121,7 @@ def test_a_process_that_does_not_write_them_has_the_targets_too(taught, tmp_path
     run.main = False
     teacher, _ = load_weights(taught / "generator.safetensors")
     made = targets_module.own_targets(run, jax.tree.map(np.float32, teacher))
-    assert [target.shape for target in made] == [(SIZE, SIZE)] * SCENES
+    assert [target.shape for target in made.masks] == [(SIZE, SIZE)] * SCENES
     assert not (tmp_path / "targets").exists()
 
 
