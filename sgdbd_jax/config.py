@@ -343,6 +343,8 @@ class SelfTrainingConfig(Section):
     def check(self) -> None:
         if (self.agreement or self.leave_out) and not (self.views or len(self.teachers) > 1):
             raise UserError("views: agreement and leave_out compare views; add some, as 1,0.7,0.5,320")
+        if self.teacher and not self.teachers:
+            raise UserError(f"teacher: {self.teacher!r} names none; give a file, or several by commas")
         if bool(self.teacher) != bool(self.teacher_steps):
             raise UserError("teacher: needs teacher_steps, and teacher_steps need it; give both, or none")
 

@@ -54,12 +54,15 @@ def regions(photo: np.ndarray, *, contrast: float) -> np.ndarray:
     import cv2
 
     smooth = cv2.medianBlur(photo, 5)
-    cells = _cells(smooth)
+    seeded = _cells(smooth)
     colours = cv2.cvtColor(smooth, cv2.COLOR_RGB2LAB).reshape(-1, 3).astype(np.float64)
-    sizes = np.bincount(cells.ravel())
-    means = (
-        np.stack([np.bincount(cells.ravel(), colours[:, i]) for i in range(3)], axis=1) / np.maximum(sizes, 1)[:, None]
-    )
+    inner = np.bincount(seeded.ravel())[1:]
+    sums = np.stack([np.bincount(seeded.ravel(), colours[:, i])[1:] for i in range(3)], axis=1)
+    means = sums / np.maximum(inner, 1)[:, None]  # without the lines between, whose colours are of either side
+    while not seeded.all():
+        seeded = np.where(seeded, seeded, cv2.dilate(seeded, np.ones((3, 3), np.uint8)))
+    cells = seeded.astype(np.int64) - 1
+    sizes = np.bincount(cells.ravel(), minlength=len(means))
     one, other = neighbours(cells)
     steps = np.linalg.norm(means[one] - means[other], axis=1)
     order = np.argsort(steps, kind="stable")
@@ -85,7 +88,7 @@ def neighbours(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _cells(photo: np.ndarray) -> np.ndarray:
-    """Small regions: a watershed from where each cell of a grid is smoothest; `[H, W]` int16 from 0."""
+    """Small regions: a watershed from where each cell of a grid is smoothest; `[H, W]` uint16, 0 on lines between."""
     import cv2
 
     height, width = photo.shape[:2]
@@ -98,10 +101,7 @@ def _cells(photo: np.ndarray) -> np.ndarray:
     row, column = np.indices(smoothest.shape)
     seeds = np.zeros((height, width), np.int32)
     seeds[row * CELL + smoothest // CELL, column * CELL + smoothest % CELL] = 1 + row * columns + column
-    cells = cv2.watershed(photo, seeds).astype(np.int16)
-    while (cells < 1).any():  # the lines between them, and the photo's border
-        cells = np.where(cells < 1, cv2.dilate(cells, np.ones((3, 3), np.uint8)), cells)
-    return cells - 1
+    return np.maximum(cv2.watershed(photo, seeds), 0).astype(np.uint16)
 
 
 def _merge(one: list[int], other: list[int], steps: list[float], sizes: list[int], contrast: float) -> list[int]:
