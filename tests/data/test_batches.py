@@ -172,9 +172,9 @@ def halves(count=4):
 
 
 def is_half(mask):
-    """Whether an outline is where such a photo changes, as few random ones are."""
-    left, right = mask[:, :28], mask[:, 36:]
-    return left.std() == right.std() == 0 and left.flat[0] != right.flat[0]
+    """Whether an outline is where such a photo changes, but for some eighth of a half, as few random ones are."""
+    left, right = np.sort([(mask[:, :32] > 0).mean(), (mask[:, 32:] > 0).mean()])
+    return left < 0.12 and right > 0.88
 
 
 def test_some_pastes_have_the_outlines_of_what_is_in_the_photo():
@@ -192,7 +192,7 @@ def test_of_a_paste_with_such_an_outline_both_sides_are_of_one_photo_and_one_is_
     sides = set()
     for photo, mask in zip(batch["photo"], batch["mask"][..., 0] == 255):
         assert is_half(mask)
-        far = np.abs(np.arange(64) - 31.5) > 16  # from the outline
+        far = np.abs(np.arange(64) - 31.5) > 18  # from the outline
         (sharp,) = (one for one in photos.images if np.array_equal(one[mask & far], photo[mask & far]))
         blurred = ~mask & far
         assert photo[blurred].std() < 0.8 * sharp[blurred].std()
