@@ -5,6 +5,7 @@ No array library is imported here, so that a command line can be parsed, and ref
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from sgdbd_jax.errors import UserError
@@ -14,6 +15,7 @@ from sgdbd_jax.fields import (
     AT_LEAST_1,
     INSIDE,
     NOT_NEGATIVE,
+    PART,
     POSITIVE,
     RANGE,
     SHARE,
@@ -182,6 +184,16 @@ class SetsConfig(Section):
         320, "photos are squashed to this many pixels a side, as in the paper; 0 keeps their own size", NOT_NEGATIVE
     )
     degrade: bool = option(False, "soften, add noise, compress at random, alike in all sets")
+    noise: float = option(
+        6.0,
+        "greatest deviation of that noise, in grey levels: 25 is a photo at night",
+        Bound("must be finite and at least 1, the least", lambda value: 1 <= value < math.inf),
+    )
+    grey: float = option(0.0, "share of the training examples whose photos lose their colours", PART)
+
+    def check(self) -> None:
+        if self.noise != SetsConfig.noise and not self.degrade:
+            raise UserError("noise: is that of degraded photos; add degrade, or leave it out")
 
 
 @dataclass(frozen=True)
@@ -239,9 +251,17 @@ class PastesConfig(Section):
     warm_steps: int = option(0, "steps of G by cross-entropy on pastes, before the game", NOT_NEGATIVE)
     warm_batch: int = option(8, "examples a step, here and in self-training", AT_LEAST_1)
     warm_optimiser: OptimiserConfig = OptimiserConfig(learning_rate=5e-4, trunk_factor=0.2)
+    shapes: float = option(
+        0.0, "share of the pastes with outlines of things in the clear photo, which is on both sides", PART
+    )
+    uniform: float = option(0.0, "share of the pastes that are a clear photo, or a blurred one, and nothing else", PART)
     disc_warm_steps: int = option(
         0, "steps of the discriminators on pastes of known kinds, with the game's batch and optimiser", NOT_NEGATIVE
     )
+
+    def check(self) -> None:
+        if self.shapes + self.uniform > 1:
+            raise UserError(f"shapes, uniform: {self.shapes} and {self.uniform} are more than all pastes")
 
 
 @dataclass(frozen=True)
@@ -286,6 +306,14 @@ class GameConfig(Section):
         return ("clear", "blur") if self.discriminators == "both" else (self.discriminators,)
 
 
+def _are_views(value: str) -> bool:
+    try:
+        sizes = [float(each) for each in value.split(",")] if value else []
+    except ValueError:
+        return False
+    return all(0 < size <= 1 or (size.is_integer() and 16 <= size <= 4096) for size in sizes)
+
+
 @dataclass(frozen=True)
 class SelfTrainingConfig(Section):
     """The generator learns from refined masks of the source photos (not in the paper).
@@ -293,11 +321,49 @@ class SelfTrainingConfig(Section):
     Batch and optimiser are those of pastes.
     """
 
-    teacher: str = option("", "a generator's file, or the name of one that is shipped, whose masks are learned first")
+    teacher: str = option(
+        "",
+        "a generator's file, or the name of one that is shipped, whose masks are learned first; of several, by commas,"
+        " the mean of their masks, refined as the first one's file asks",
+    )
     teacher_steps: int = option(0, "steps on the teacher's masks, after the warm start", NOT_NEGATIVE)
     taught_steps: int = option(0, "steps on its own masks, at the end", NOT_NEGATIVE)
+    views: str = option(
+        "",
+        "'': a photo is looked at once | its sizes, by commas, at each of which it is looked at twice, the second time"
+        " mirrored: parts of its own ('1,0.7,0.5'), sides of a square ('320'); the mean of the masks is refined",
+        Bound("must be parts, above 0 and at most 1, and sides, from 16 to 4096, by commas", _are_views),
+    )
+    agreement: float = option(
+        0.0,
+        "a pixel of a mask weighs 1 less this many standard deviations over the views: 2 leaves nothing where half of"
+        " them say no",
+        WEIGHT,
+    )
+    leave_out: float = option(
+        0.0, "share of the photos on which the views agree least, from which nothing is learned", SHARE
+    )
+    refinement: str = option(
+        "own",
+        "masks are refined 'own': as the teacher's file asks, its own by colours | by 'edges' alone | by 'colours' too",
+        one_of("own", "edges", "colours"),
+    )
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """The names or files of the teachers."""
+        return tuple(filter(None, (name.strip() for name in self.teacher.split(","))))
+
+    @property
+    def sizes(self) -> tuple[float, ...]:
+        """What `views` lists: parts of a photo's size up to 1, sides of a square above."""
+        return tuple(map(float, filter(None, self.views.split(","))))
 
     def check(self) -> None:
+        if (self.agreement or self.leave_out) and not (self.views or len(self.teachers) > 1):
+            raise UserError("views: agreement and leave_out compare views; add some, as 1,0.7,0.5,320")
+        if self.teacher and not self.teachers:
+            raise UserError(f"teacher: {self.teacher!r} names none; give a file, or several by commas")
         if bool(self.teacher) != bool(self.teacher_steps):
             raise UserError("teacher: needs teacher_steps, and teacher_steps need it; give both, or none")
 

@@ -125,7 +125,7 @@ def binarisation_loss(mask: jax.Array) -> jax.Array:
     return jnp.minimum(mask, 1 - mask).mean()
 
 
-def mask_cross_entropy(logits: jax.Array, truth: jax.Array) -> jax.Array:
+def mask_cross_entropy(logits: jax.Array, truth: jax.Array, weight: jax.Array | None = None) -> jax.Array:
     """Cross-entropy of a mask against a known one (Table 3's Ours(S), and the warm start on pastes).
 
     >>> truth = jnp.ones((1, 2, 2, 1))
@@ -135,9 +135,11 @@ def mask_cross_entropy(logits: jax.Array, truth: jax.Array) -> jax.Array:
     Args:
         logits: `[B, H, W, 1]` float logits of M.
         truth: `[B, H, W, 1]` float in [0, 1], 1 = in focus.
+        weight: `[B, H, W, 1]` float in [0, 1], what each pixel counts for; `None`: all count in full.
 
     Returns:
-        `[]` mean over pixels, in nats.
+        `[]` mean over pixels, in nats; a weight lessens it, and does not add to that of other pixels.
     """
-    chex.assert_equal_shape([logits, truth])
-    return optax.sigmoid_binary_cross_entropy(logits, truth).mean()
+    chex.assert_equal_shape([logits, truth] + ([] if weight is None else [weight]))
+    each = optax.sigmoid_binary_cross_entropy(logits, truth)
+    return each.mean() if weight is None else (weight * each).mean()

@@ -57,8 +57,8 @@ def load_start(config: Config) -> tuple[Config, Any]:
             norm = from_dict(InputNorm, metadata["config"]["input"])
         config = _with_input(config, "generator", norm.mean, norm.std, source=start.generator_weights)
         load_network(start.generator_weights, "generator", config.generator)
-    if config.self_training.teacher and not config.supervised:
-        load_weights(weight_file(config.self_training.teacher), kind="generator")  # refused before photos are read
+    for teacher in () if config.supervised else config.self_training.teachers:
+        load_weights(weight_file(teacher), kind="generator")  # refused before photos are read
     if not needs_vgg16(config):
         return config, None
     if not Path(start.vgg16).is_file():
@@ -126,8 +126,8 @@ def digests(config: Config) -> dict[str, str]:
     """What tells the weights that a run starts from, by name; files may move, what they hold must stay."""
     start = config.start
     files = {"generator": start.generator_weights, "classifier": start.classifier_weights}
-    taught = config.self_training
-    files |= {"teacher": str(weight_file(taught.teacher))} if taught.teacher and not config.supervised else {}
+    teachers = () if config.supervised else config.self_training.teachers
+    files |= {"teacher" + f" {at}" * (at > 1): str(weight_file(name)) for at, name in enumerate(teachers, start=1)}
     files |= {"vgg16": start.vgg16} if needs_vgg16(config) else {}
     return {f"given {name}": file_sha256(path)[:12] for name, path in files.items() if path and Path(path).is_file()}
 

@@ -191,6 +191,16 @@ def test_mask_cross_entropy(logits, truth, loss):
     assert float(mask_cross_entropy(mask(logits), mask(truth))) == pytest.approx(loss, rel=1e-6, abs=1e-7)
 
 
+def test_a_weight_lessens_what_a_pixel_costs():
+    """At logit 0 each pixel costs ln 2, and at ln 3 a wrong one ln 4."""
+    logits, truth = mask([0, LN3], [0, 0]), mask([1, 0], [0, 0])
+    weighed = mask_cross_entropy(logits, truth, mask([1, 0.5], [0, 0]))
+    assert float(weighed) == pytest.approx((LN2 + LN4 / 2) / 4)
+    assert float(mask_cross_entropy(logits, truth, jnp.ones_like(truth))) == float(mask_cross_entropy(logits, truth))
+    slope = jax.grad(mask_cross_entropy)(logits, truth, mask([1, 0.5], [0, 0]))
+    np.testing.assert_allclose(slope.ravel(), [-0.5 / 4, 0.5 * 0.75 / 4, 0, 0])
+
+
 def test_a_mask_that_is_wrong_for_certain_has_the_gradient_of_a_probability():
     slope = jax.grad(mask_cross_entropy)(mask([1e4, -1e4]), mask([0, 1]))
     np.testing.assert_allclose(slope.ravel(), [0.5, -0.5])
@@ -205,6 +215,7 @@ def test_a_mask_that_is_wrong_for_certain_has_the_gradient_of_a_probability():
         lambda: feature_distance(jnp.zeros(3), jnp.zeros(3)),
         lambda: coverage_loss(jnp.zeros((2, 4, 4))),
         lambda: mask_cross_entropy(jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 2, 2))),
+        lambda: mask_cross_entropy(*[jnp.zeros((1, 2, 2, 1))] * 2, jnp.zeros((2, 2))),
     ],
 )
 def test_shapes_that_would_broadcast_are_refused(wrong):

@@ -570,3 +570,14 @@ def test_a_trunk_learns_slower_and_a_stage_s_rate_falls_along_a_cosine():
     np.testing.assert_allclose(moves[0], (-0.2, -1.0), rtol=1e-6)
     np.testing.assert_allclose(moves[2], (-0.1, -0.5), rtol=1e-6)
     np.testing.assert_allclose(moves[4], (0, 0), atol=1e-7)
+
+
+def test_the_weights_of_a_batch_are_those_of_its_pixels():
+    """255 counts in full; without weights all do."""
+    logits = jnp.array([0.0, 2.0, -1.0, 3.0]).reshape(1, 2, 2, 1)
+    truth = jnp.array([255, 0, 0, 255], jnp.uint8).reshape(1, 2, 2, 1)
+    each = np.logaddexp(0, np.array([-0.0, 2.0, -1.0, -3.0]))  # ln(1 + exp(x)): of the wrong side's logit
+    for weight, wanted in (([255, 255, 255, 255], each), ([255, 51, 0, 255], each * (1, 0.2, 0, 1))):
+        batch = {"mask": truth, "weight": jnp.array(weight, jnp.uint8).reshape(1, 2, 2, 1)}
+        assert float(mask_loss(logits, batch)[0]) == pytest.approx(wanted.mean(), rel=1e-6)
+    assert float(mask_loss(logits, {"mask": truth})[0]) == pytest.approx(each.mean(), rel=1e-6)
