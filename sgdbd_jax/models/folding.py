@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from flax.traverse_util import flatten_dict, unflatten_dict
-from jax import lax
 
 from sgdbd_jax.models.convolution import make_taps, wide
 from sgdbd_jax.models.layers import NORM_EPSILON
@@ -25,7 +24,7 @@ def fold_norms(variables: Mapping[str, Any]) -> dict[str, Any]:
         layer = (*above, norm.removesuffix("_norm"))
         if (*layer, "kernel") not in params:
             continue
-        scale = params.pop((*above, norm, "scale")) * lax.rsqrt(stats.pop((*above, norm, "var")) + NORM_EPSILON)
+        scale = params.pop((*above, norm, "scale")) * (1 / (stats.pop((*above, norm, "var")) + NORM_EPSILON) ** 0.5)
         shift = params.pop((*above, norm, "bias")) - stats.pop((*above, norm, "mean")) * scale
         params[*layer, "kernel"] = params[*layer, "kernel"] * scale
         params[*layer, "bias"] = params[*layer, "bias"] * scale + shift
