@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import jaxlib.version
 
 _FUSIONS = "xla_cpu_experimental_ynn_fusion_type"

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.errors import ScopeParamShapeError
 
 from sgdbd_jax.config import InputNorm
 from sgdbd_jax.models.convolution import convolve, interleave, winograd
@@ -60,9 +61,12 @@ class Conv(nn.Module):
 
     def _param(self, name: str, init: nn.initializers.Initializer, shape: tuple[int, ...]) -> jax.Array:
         """As Flax's `param`, which traces how a parameter began even where it is given: half of a network's tracing."""
-        if self.has_variable("params", name):
-            return self.get_variable("params", name)
-        return self.param(name, init, shape, jnp.float32)
+        if not self.has_variable("params", name):
+            return self.param(name, init, shape, jnp.float32)
+        given: jax.Array = self.get_variable("params", name)
+        if given.shape != shape:
+            raise ScopeParamShapeError(name, self.path, given.shape, shape)
+        return given
 
 
 def conv_block(

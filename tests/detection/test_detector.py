@@ -234,6 +234,14 @@ def test_processes_that_are_spawned_make_the_same_masks():
             np.testing.assert_array_equal(mask.result(), detector(photo))
 
 
+def test_arrays_that_change_afterwards_change_no_detector():
+    variables = constant_variables(0.75)
+    detector = Detector(CONFIG, variables, work_size=16)
+    for leaf in jax.tree.leaves(variables):
+        leaf += 1
+    np.testing.assert_allclose(detector(photo_of(16, 16)), 0.75, atol=1e-6)
+
+
 def test_a_list_gives_a_list_and_a_batch_a_batch(squashing):
     batch = np.stack([photo_of(40, 24), photo_of(40, 24)[::-1]])
     one, other = squashing(list(batch))
