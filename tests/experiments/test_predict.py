@@ -150,9 +150,8 @@ finally:
     print("done", len(programs), gc.isenabled(), gc.get_freeze_count() > 0, others)
 """
     options = [save(tmp_path / "a.png"), "--weights", weights, "--work_size", "16", "--out", tmp_path / "out"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", script, *map(str, options)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert (lines[0], lines[-1]) == ("loaded 0 False 0", "done 1 True True set()")
