@@ -130,7 +130,7 @@ import jax.monitoring
 from experiments import predict
 from sgdbd_jax.folders.plan import Request
 
-programs, load = [], Request.load_detector
+programs, load, frozen = [], Request.load_detector, gc.get_freeze_count()
 
 def note(event, seconds, **_):
     if event == "/jax/core/compile/backend_compile_duration":
@@ -138,7 +138,7 @@ def note(event, seconds, **_):
 
 def load_and_tell(request):
     detector = load(request)
-    print("loaded", len(programs), gc.isenabled(), gc.get_freeze_count())
+    print("loaded", len(programs), gc.isenabled(), gc.get_freeze_count() - frozen)
     return detector
 
 jax.monitoring.register_event_duration_secs_listener(note)
@@ -147,7 +147,7 @@ try:
     predict.start()
 finally:
     others = {"matplotlib", "optax", "orbax", "scipy", "tensorflow", "torch"} & sys.modules.keys()
-    print("done", len(programs), gc.isenabled(), gc.get_freeze_count() > 0, others)
+    print("done", len(programs), gc.isenabled(), gc.get_freeze_count() > frozen, others)
 """
     options = [save(tmp_path / "a.png"), "--weights", weights, "--work_size", "16", "--out", tmp_path / "out"]
     command = [sys.executable, "-c", script, *map(str, options)]
