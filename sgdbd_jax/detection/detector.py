@@ -26,7 +26,7 @@ from sgdbd_jax.fields import from_dict
 from sgdbd_jax.models.folding import fold_norms, with_taps
 from sgdbd_jax.models.layers import to_unit
 from sgdbd_jax.models.networks import make_generator
-from sgdbd_jax.weights import load_weights, merge, reading_metadata
+from sgdbd_jax.weights import check_finite, load_weights, merge, reading_metadata
 
 # Photos of sizes of their own are padded to multiples of this, if that is safe, so that few sizes are compiled.
 BUCKET = {"vgg16": 128, "lite": 64}
@@ -145,11 +145,10 @@ class Detector:
             # Tracing the network takes a tenth of a start, and of a shipped file it would tell nothing.
             expected = loaded if is_shipped(weights) else _variables(config)
         variables = merge(expected, loaded, where=str(weights))
-        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)):
-            raise UserError(f"{weights}: holds values that are not finite; its training diverged, take an earlier file")
+        check_finite(variables, where=str(weights))
         work_size = validated_at if work_size is None else work_size
-        refinement = refinement if refine is True else chosen(refinement, refine) if refine else None
-        reduced = bool(asked.get("reduced", False))
+        refinement = chosen(refinement, refine)
+        reduced = asked.get("reduced") is True
         return cls(config, variables, work_size=work_size, refinement=refinement, full=full, reduced=reduced)
 
     @overload

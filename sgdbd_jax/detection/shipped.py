@@ -20,10 +20,12 @@ _whole: set[Path] = set()
 def weight_file(name: str | os.PathLike) -> Path:
     """The weight file that is meant: a shipped one, by its name in `SHIPPED`, or any other, by its path.
 
+    Only a string is a name: a `Path`, such as this gives, is that file, whatever it is called.
+
     Raises:
         UserError: as `shipped`.
     """
-    return shipped(SHIPPED[str(name)]) if str(name) in SHIPPED else Path(name)
+    return shipped(SHIPPED[name]) if isinstance(name, str) and name in SHIPPED else Path(name)
 
 
 @functools.cache

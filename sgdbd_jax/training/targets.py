@@ -44,7 +44,7 @@ def own_targets(run: Run, generator: Mapping[str, Any]) -> Sequence[np.ndarray]:
         Stopped: the run was asked to stop; the masks made so far are kept.
     """
     work_size, refinement = prediction(run.config)[0], Refinement()
-    generator = predicting(run.config, generator)
+    generator = predicting(run.config.prediction, generator)
     detect = Detector(run.config.generator, generator, work_size=work_size, refinement=refinement)
     made_by = {"teacher": _digest(generator), "work_size": work_size, "refinement": asdict(refinement)}
     return _make_targets(run, detect, made_by, run.workdir / "targets")

@@ -164,6 +164,14 @@ def test_a_weight_file_says_how_its_masks_are_made(tmp_path):
     np.testing.assert_array_equal(Detector.load(path, work_size=32, refine=False)(photo), plain(photo))
 
 
+@pytest.mark.parametrize(("told", "smaller"), [(True, True), (False, False), ("no", False), ([1], False), (1, False)])
+def test_photos_are_reduced_only_where_the_file_says_so_in_so_many_words(told, smaller, tmp_path):
+    prediction = {"work_size": 32, "reduced": told}
+    metadata = {"kind": "generator", "config": to_dict(CONFIG), "prediction": prediction}
+    detector = Detector.load(save_weights(tmp_path / "g.safetensors", VARIABLES, metadata))
+    assert detector.working_size(80, 64) == ((32, 32) if smaller else (80, 64))
+
+
 def test_a_work_size_squashes_the_photo_and_the_mask_comes_back():
     photo = photo_of(40, 24)
     shown = np.asarray(Image.fromarray(photo).resize((32, 32), Image.Resampling.BILINEAR))

@@ -18,6 +18,7 @@ from sgdbd_jax.detection.detector import Detector
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.evaluation.scoring import score_detector
 from sgdbd_jax.fields import from_dict
+from sgdbd_jax.presets import LITE
 from sgdbd_jax.weights import load_weights, merge, save_weights
 
 
@@ -139,3 +140,17 @@ def test_a_name_is_that_of_a_shipped_file_and_anything_else_a_path(folder):
     with pytest.raises(UserError, match=r"lite\.safetensors: no such file, this installation has no weights"):
         module.weight_file("lite")
     assert module.weight_file("a.safetensors") == Path("a.safetensors")
+
+
+def test_a_file_that_is_called_as_a_shipped_one_is_itself(tmp_path, monkeypatch):
+    """However often its path is resolved, and though a `Path` forgets the `./` that told it from a name."""
+    monkeypatch.chdir(tmp_path)
+    for path in ("./lite", Path("./lite"), Path("lite"), tmp_path / "lite", module.weight_file("./lite")):
+        assert module.weight_file(path).resolve() == tmp_path / "lite"
+        with pytest.raises(UserError, match="^(.*/)?lite: no such weight file"):
+            Detector.load(path)
+
+
+def test_the_light_weights_tell_what_is_in_their_last_layer():
+    prediction = load_weights(module.weight_file("lite"))[1]["prediction"]
+    assert (prediction["gain"], prediction["middle"]) == (LITE.prediction.gain, LITE.prediction.middle)
