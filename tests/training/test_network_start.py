@@ -11,7 +11,7 @@ from sgdbd_jax.detection.shipped import weight_file
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import replace, to_dict
 from sgdbd_jax.files import file_sha256
-from sgdbd_jax.models.networks import make_networks
+from sgdbd_jax.models.networks import Networks
 from sgdbd_jax.presets import DEMO, LITE, PAPER, SELF_TRAINED
 from sgdbd_jax.training.samples import predicting
 from sgdbd_jax.training.start import digests, given_generator, load_start, needs_vgg16
@@ -75,7 +75,7 @@ def test_training_goes_on_from_what_was_learned_not_from_what_was_delivered(told
     config = replace(DEMO, {**changes, **told})
     delivered = predicting(config.prediction, learned)
     save_weights(path, delivered, {"kind": "generator", "config": to_dict(CONFIG), "prediction": told})
-    found = given_generator(SimpleNamespace(config=load_start(config)[0], networks=make_networks(config)))
+    found = given_generator(SimpleNamespace(config=load_start(config)[0], networks=Networks.of(config)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, rtol=1e-5), learned, found)
     assert not told or np.abs(delivered["params"]["head"]["kernel"]).max() > 3 * found["params"]["head"]["kernel"].max()
 
