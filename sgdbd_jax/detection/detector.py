@@ -147,7 +147,7 @@ class Detector:
         variables = merge(expected, loaded, where=str(weights))
         check_finite(variables, where=str(weights))
         work_size = validated_at if work_size is None else work_size
-        refinement = chosen(refinement, refine)
+        refinement = chosen(refinement, refine) if isinstance(refine, str) else refinement if refine else None
         reduced = asked.get("reduced") is True
         return cls(config, variables, work_size=work_size, refinement=refinement, full=full, reduced=reduced)
 

@@ -82,19 +82,12 @@ def _at_most(side: int, size: tuple[int, ...]) -> tuple[int, int]:
     return max(1, round(scale * size[0])), max(1, round(scale * size[1]))
 
 
-def chosen(refinement: Refinement | None, how: bool | str) -> Refinement | None:
-    """The refinement that is asked for.
-
-    Args:
-        refinement: what the weights ask for; `None`: none.
-        how: whether to refine as they ask, if they do; or, with that or the default, by the photo's "edges" alone or by
-            its "colours" too. What is no string is taken by its truth.
+def chosen(refinement: Refinement | None, how: str) -> Refinement:
+    """A refinement, or the default one, by the photo's "edges" alone or by its "colours" too.
 
     Raises:
         ValueError: another `how`.
     """
-    if not isinstance(how, str):
-        return refinement if how else None
     refinement = refinement or Refinement()
     if how == "edges":
         return replace(refinement, iterations=0)

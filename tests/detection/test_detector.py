@@ -162,6 +162,9 @@ def test_a_weight_file_says_how_its_masks_are_made(tmp_path):
     np.testing.assert_array_equal(Detector.load(path)(photo), asked(photo))
     plain = Detector(CONFIG, VARIABLES, work_size=32)
     np.testing.assert_array_equal(Detector.load(path, work_size=32, refine=False)(photo), plain(photo))
+    for yes, no in ((True, False), (1, 0), (np.True_, np.False_)):
+        assert Detector.load(path, refine=yes).refinement == asked.refinement
+        assert Detector.load(path, refine=no).refinement is None
 
 
 @pytest.mark.parametrize(("told", "smaller"), [(True, True), (False, False), ("no", False), ([1], False), (1, False)])
