@@ -1,5 +1,7 @@
 """What networks start from: which file is needed, and what tells one file from another."""
 
+import shlex
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 from tiny_generators import CONFIG, random_variables, save_generator
 
+from experiments.train import parse
 from sgdbd_jax.detection.shipped import weight_file
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import replace, to_dict
@@ -130,3 +133,12 @@ def test_a_start_that_is_not_finite_is_refused_at_once(tmp_path):
         load_start(replace(DEMO, {"generator": CONFIG, "generator_weights": str(path)}))
     with pytest.raises(UserError, match=r"g\.safetensors: holds weights of kind 'generator', 'classifier' was asked"):
         load_start(replace(DEMO, {"classifier_weights": str(path)}))
+
+
+def test_the_commands_that_carry_the_shipped_weights_on_start_and_need_no_vgg16():
+    text = (Path(__file__).parents[2] / "experiments" / "README.md").read_text().replace("\\\n", " ")
+    commands = [shlex.split(line) for line in text.splitlines() if line.startswith("python -m experiments.train ")]
+    configs = [parse(words[3:])[1] for words in commands if "--generator_weights" in words]
+    assert {config.start.generator_weights for config in configs} == {"accurate", "lite"}
+    for config in configs:
+        assert load_start(config)[1] is None
