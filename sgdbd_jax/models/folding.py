@@ -5,7 +5,7 @@ from typing import Any
 
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from sgdbd_jax.models.convolution import make_taps, wide
+from sgdbd_jax.models.convolution import WIDE_READY, make_taps, wide
 from sgdbd_jax.models.layers import NORM_EPSILON
 
 
@@ -43,5 +43,6 @@ def with_taps(variables: Mapping[str, Any]) -> dict[str, Any]:
         The same, and a collection `taps`, six arrays of `[1, 3, C, K]` for each such kernel.
     """
     kernels = {path: leaf for path, leaf in flatten_dict(variables["params"]).items() if path[-1] == "kernel"}
-    taps = {(*path[:-1], "taps"): make_taps(leaf, 4) for path, leaf in kernels.items() if wide(leaf.shape)}
+    ready = {path: leaf for path, leaf in kernels.items() if wide(leaf.shape, WIDE_READY)}
+    taps = {(*path[:-1], "taps"): make_taps(leaf, 4) for path, leaf in ready.items()}
     return {**variables, "taps": unflatten_dict(taps)}
