@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from sgdbd_jax.backend import start_jax
 from sgdbd_jax.cli import command, compiled
+from sgdbd_jax.detection.shipped import DEFAULT, SHIPPED
 from sgdbd_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def main(argv: list[str] | None = None) -> int:
 
     usable = tqdm(check.usable, "scoring", unit="photo", delay=1)
     scores = score(masks_and_truths(usable, mask_of, white=white, protocol=protocol), protocol)
-    label = str(options.predictions or options.weights or "the shipped weights")
+    weights = options.weights or DEFAULT
+    label = str(options.predictions or (f"the shipped weights, {weights}" if weights in SHIPPED else weights))
     files = write_report(options.out, scores, images=[image.name for image, _ in check.usable], label=label)
     print(table(scores.result, label=label))
     print(f"{', '.join(files)} in {options.out}")

@@ -12,6 +12,7 @@ stopped by SIGTERM, or 130 by Ctrl-C, after the report of what was done. With `-
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,6 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     with alone(options.out, say=_say):
         plan = make_plan(request, inputs, say=_say)
         count = len(inputs.photos)
+        _search_for_garbage()
         with (
             stopping("stopping after the photos in hand", at_once=True) as signals,
             tqdm(total=count, initial=count - len(plan.jobs), unit="photo", delay=1) as bar,
@@ -73,7 +75,15 @@ def main(argv: list[str] | None = None) -> int:
 
 def start() -> None:
     """The whole process: of `sgdbd`, and of `python -m experiments.predict`."""
+    gc.disable()  # until all is loaded, of which nothing is garbage: the search takes a tenth of a start
     command.run(main)
+
+
+def _search_for_garbage() -> None:
+    """From here on, and among what comes: what is loaded stays."""
+    if not gc.isenabled():  # as `start` has it, not who calls `main`
+        gc.freeze()
+        gc.enable()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sgdbd_jax.detection.detector import Detector
 
 __all__ = ["Detector"]
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import jaxlib.version
 
 _FUSIONS = "xla_cpu_experimental_ynn_fusion_type"
@@ -38,7 +37,7 @@ def jit(function: Callable, *, options: dict[str, Any] | None = None, **how: Any
     @functools.wraps(function)
     def run(*arguments: Any) -> Any:
         # JAX refuses options inside a program; there, an array may be traced even if no argument is.
-        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((arguments, jnp.zeros(()))))
+        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((arguments, jax.device_put(0))))
         return (inside if traced else alone)(*arguments)
 
     run.lower = alone.lower  # type: ignore[attr-defined]

@@ -15,10 +15,10 @@ from sgdbd_jax.fields import (
     AT_LEAST_1,
     INSIDE,
     NOT_NEGATIVE,
-    PART,
     POSITIVE,
     RANGE,
     SHARE,
+    UP_TO_1,
     WEIGHT,
     Bound,
     Section,
@@ -28,6 +28,8 @@ from sgdbd_jax.fields import (
 
 RGB_TO_UNIT = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # [0, 1] -> [-1, 1]: the release's input
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's
+# Sides of photos that a generator takes are multiples of this: four halvings; blocks of 2x2 pixels, and four more.
+MULTIPLES = {"vgg16": 16, "lite": 32}
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,9 @@ class GeneratorConfig(Section):
 
     network: str = option(
         "vgg16",
-        "'vgg16': the paper's | 'lite': a tenth of its multiplications; of the others it has width, trunk_norm,"
+        "'vgg16': the paper's | 'lite': a twelfth of its multiplications; of the others it has width, trunk_norm,"
         " decoder_norm and input",
-        one_of("vgg16", "lite"),
+        one_of(*MULTIPLES),
     )
     width: float = option(1.0, "scales every channel count; below 1 only for small experiments", POSITIVE)
     trunk_norm: bool = option(False, "BatchNorm after each trunk convolution")
@@ -162,8 +164,16 @@ class OptimiserConfig(Section):
     )
     learning_rate: float = option(2e-4, "step size", POSITIVE)
     momentum: float = option(0.9, "beta1 of Adam, momentum of SGD", SHARE)
-    warm_up: int = option(0, "steps in which the rate rises, before it falls along a cosine", NOT_NEGATIVE)
+    warm_up: int = option(
+        0, "steps in which the rate rises, before it falls along a cosine; of warm_optimiser alone", NOT_NEGATIVE
+    )
     trunk_factor: float = option(1.0, "of the learning rate in the trunk, which has learned before", POSITIVE)
+
+
+def _check_constant(name: str, optimiser: OptimiserConfig) -> None:
+    """Refuses a warm-up of an optimiser whose rate stays as it is."""
+    if optimiser.warm_up:
+        raise UserError(f"{name}.warm_up: its rate stays as it is; leave warm_up out, only warm_optimiser has one")
 
 
 @dataclass(frozen=True)
@@ -189,7 +199,7 @@ class SetsConfig(Section):
         "greatest deviation of that noise, in grey levels: 25 is a photo at night",
         Bound("must be finite and at least 1, the least", lambda value: 1 <= value < math.inf),
     )
-    grey: float = option(0.0, "share of the training examples whose photos lose their colours", PART)
+    grey: float = option(0.0, "share of the training examples whose photos lose their colours", UP_TO_1)
 
     def check(self) -> None:
         if self.noise != SetsConfig.noise and not self.degrade:
@@ -223,7 +233,7 @@ class CropConfig(Section):
     )
     flip: bool = option(True, "mirror half of the crops")
     scale: tuple[float, float] = option((1.0, 1.0), "range of a crop's random zoom", RANGE)
-    whole: float = option(0.0, "share of the crops that are whole photos, squashed to their size", SHARE)
+    whole: float = option(0.0, "share of the crops that are whole photos, squashed to their size", UP_TO_1)
 
 
 @dataclass(frozen=True)
@@ -231,7 +241,9 @@ class StartConfig(Section):
     """Where networks start."""
 
     vgg16: str = option("weights/vgg16.safetensors", "VGG16's weights, where every trunk starts; or 'random'")
-    generator_weights: str = option("", "a generator's file to start from, its trunk included")
+    generator_weights: str = option(
+        "", "a generator's file, or the name of one that is shipped, to start from, its trunk included"
+    )
     classifier_weights: str = option("", "a finished classifier's file; '' pretrains one")
 
 
@@ -243,6 +255,9 @@ class PretrainingConfig(Section):
     classifier_batch: int = option(16, "examples a step", AT_LEAST_1)
     classifier_optimiser: OptimiserConfig = OptimiserConfig(learning_rate=1e-4)
 
+    def check(self) -> None:
+        _check_constant("classifier_optimiser", self.classifier_optimiser)
+
 
 @dataclass(frozen=True)
 class PastesConfig(Section):
@@ -252,9 +267,11 @@ class PastesConfig(Section):
     warm_batch: int = option(8, "examples a step, here and in self-training", AT_LEAST_1)
     warm_optimiser: OptimiserConfig = OptimiserConfig(learning_rate=5e-4, trunk_factor=0.2)
     shapes: float = option(
-        0.0, "share of the pastes with outlines of things in the clear photo, which is on both sides", PART
+        0.0, "share of the pastes with outlines of things in the clear photo, which is on both sides", UP_TO_1
     )
-    uniform: float = option(0.0, "share of the pastes that are a clear photo, or a blurred one, and nothing else", PART)
+    uniform: float = option(
+        0.0, "share of the pastes that are a clear photo, or a blurred one, and nothing else", UP_TO_1
+    )
     disc_warm_steps: int = option(
         0, "steps of the discriminators on pastes of known kinds, with the game's batch and optimiser", NOT_NEGATIVE
     )
@@ -293,6 +310,8 @@ class GameConfig(Section):
     disc_optimiser: OptimiserConfig = OptimiserConfig()
 
     def check(self) -> None:
+        _check_constant("generator_optimiser", self.generator_optimiser)
+        _check_constant("disc_optimiser", self.disc_optimiser)
         if self.paste_real and not self.second_draw:
             raise UserError("paste_real: pasting two real photos needs two draws of them; add second_draw")
         if self.disc_optimiser.trunk_factor != 1:
@@ -436,8 +455,20 @@ class Config(Section):
                 "game.steps: 0 leaves nothing to train; add steps, or (unless supervised) warm_steps, teacher_steps,"
                 " or taught_steps for generator_weights"
             )
+        stages = {
+            "pastes.warm_steps": self.pastes.warm_steps,
+            "self_training.teacher_steps": taught.teacher_steps,
+            "self_training.taught_steps": taught.taught_steps,
+        }
+        warm_up = self.pastes.warm_optimiser.warm_up
+        for name, steps in stages.items():
+            if warm_up >= steps > 0 and not self.supervised:
+                raise UserError(f"pastes.warm_optimiser.warm_up: {warm_up} leaves none of {name} ({steps}); lower it")
         if self.sets.blur and self.blurring.blur_kernel != BlurringConfig().blur_kernel:
             raise UserError("blurring.blur_kernel: for blurred photos that are made; leave it, or blur, out")
+        network, multiple = self.generator.network, MULTIPLES[self.generator.network]
+        if crop % multiple:
+            raise UserError(f"crops.crop: {crop} must be a multiple of {multiple} for generator.network {network!r}")
         if photo_size and crop > photo_size:
             raise UserError(
                 f"crops.crop: {crop} is larger than the photos ({photo_size}); lower crop or raise photo_size"
@@ -465,3 +496,5 @@ FREE_FIELDS = frozenset(
         *(f"validation.validation_{name}" for name in ("images", "masks", "names")),
     )
 )
+# Of these, what decides how masks come out: what validation scores, and what a generator learns from its own.
+MASK_FIELDS = frozenset(f"prediction.{name}" for name in ("refine", "colours", "middle", "gain"))

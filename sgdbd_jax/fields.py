@@ -39,8 +39,8 @@ POSITIVE = Bound("must be finite and positive", lambda value: 0 < value < math.i
 ALL_FINITE = Bound("must be finite", lambda value: all(math.isfinite(each) for each in value))
 ALL_POSITIVE = Bound("must be finite and positive", lambda value: all(0 < each < math.inf for each in value))
 WEIGHT = Bound("must be finite and not negative", lambda value: 0 <= value < math.inf)
+UP_TO_1 = Bound("must be from 0 to 1", lambda value: 0 <= value <= 1)
 SHARE = Bound("must be at least 0 and below 1", lambda value: 0 <= value < 1)
-PART = Bound("must be from 0 to 1", lambda value: 0 <= value <= 1)
 INSIDE = Bound("must be above 0 and below 1", lambda value: 0 < value < 1)
 RANGE = Bound("must be two positive numbers, the smaller first", _is_range)
 

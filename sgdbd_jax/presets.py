@@ -69,7 +69,7 @@ RELEASE = replace(
     },
 )
 
-# What made the shipped weights: pastes of photos at their own scale, then its own masks of the source photos, refined.
+# What made weights `accurate`: pastes of photos at their own scale, then its own masks of the source photos, refined.
 # `--preset self_trained --source DIR --clear DIR`, an hour and a half on 2 cores; refined, F 0.80 and MAE 0.12 on
 # CUHK's validation photos (protocol paper, seed 0; an empty mask scores 0.38, 0.33). `--steps 75` plays the game
 # between, with pastes beside it, so that masks keep their share.

@@ -151,6 +151,20 @@ def merge(expected: Mapping[str, Any], loaded: Mapping[str, Any], *, where: str)
     return traverse_util.unflatten_dict({k: np.asarray(have[k], np.float32) for k in want}, sep="/")
 
 
+def check_finite(tree: Mapping[str, Any], *, where: str) -> None:
+    """Refuses a network of which a value is not finite.
+
+    Args:
+        tree: nested dict of arrays of floats.
+        where: the file's name, for the message.
+
+    Raises:
+        UserError: one is not.
+    """
+    if not all(np.isfinite(leaf).all() for leaf in traverse_util.flatten_dict(tree).values()):
+        raise UserError(f"{where}: holds values that are not finite; its training diverged, take an earlier file")
+
+
 def _in_order(data: bytes) -> bytes:
     """The same safetensors file with its header sorted: the library orders metadata anew in every process.
 

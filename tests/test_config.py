@@ -38,6 +38,26 @@ from sgdbd_jax.presets import DEMO, PAPER, PRESETS, RELEASE
         ({"bilateral_weight": float("inf")}, "game.bilateral_weight: inf must be finite and not negative"),
         ({"crop": 24}, "crops.crop: 24 must be a positive multiple of 16"),
         ({"crop": 0}, "crops.crop: 0 must be a positive multiple of 16"),
+        (
+            {"generator.network": "lite", "crop": 48, "photo_size": 48},
+            "crops.crop: 48 must be a multiple of 32 for generator.network 'lite'",
+        ),
+        ({"whole": 1.1}, "crops.whole: 1.1 must be from 0 to 1"),
+        ({"generator_optimiser.warm_up": 5}, "game.generator_optimiser.warm_up: its rate stays as it is; leave"),
+        ({"disc_optimiser.warm_up": 5}, "game.disc_optimiser.warm_up: its rate stays as it is; leave"),
+        ({"classifier_optimiser.warm_up": 5}, "pretraining.classifier_optimiser.warm_up: its rate stays as it is;"),
+        (
+            {"warm_optimiser.warm_up": 20, "warm_steps": 20},
+            "pastes.warm_optimiser.warm_up: 20 leaves none of pastes.warm_steps (20); lower it",
+        ),
+        (
+            {"warm_optimiser.warm_up": 20, "teacher": "accurate", "teacher_steps": 9},
+            "pastes.warm_optimiser.warm_up: 20 leaves none of self_training.teacher_steps (9); lower it",
+        ),
+        (
+            {"warm_optimiser.warm_up": 20, "taught_steps": 9},
+            "pastes.warm_optimiser.warm_up: 20 leaves none of self_training.taught_steps (9); lower it",
+        ),
         ({"crop": 336}, "crops.crop: 336 is larger than the photos (320); lower crop or raise photo_size"),
         ({"classifier.head": "flatten", "crop": 128}, "classifier.input_size: 256 must equal crop (128)"),
         ({"scale": (1.5, 0.5)}, "crops.scale: (1.5, 0.5) must be two positive numbers, the smaller first"),
@@ -116,6 +136,10 @@ def test_what_cannot_be_run_is_refused_with_the_field_its_value_and_the_remedy(c
         {"noise": 25.0, "degrade": True},
         {"views": "1, 0.7,0.5,320", "agreement": 2.0, "leave_out": 0.5},
         {"teacher": "accurate,lite", "teacher_steps": 3, "agreement": 2.0},
+        {"whole": 1.0},
+        {"generator.network": "lite", "crop": 32},
+        {"warm_optimiser.warm_up": 20, "warm_steps": 21},
+        {"warm_optimiser.warm_up": 20, "warm_steps": 5, "supervised": True},
         {"generator.skips": ("", "conv3_1", "", "conv1_1")},
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.axes import Axes
 from PIL import Image
 
-from sgdbd_jax.pictures import GAP, TITLE, learning_curve, png, sample_grid
+from sgdbd_jax.pictures import GAP, OPENCV_SIDE, TITLE, learning_curve, mask_png, png, sample_grid
 
 
 def read(data):
@@ -24,6 +24,23 @@ def test_a_picture_loses_nothing_as_a_file_however_small_it_is_made():
                 with Image.open(io.BytesIO(png(picture, compress_level=level))) as back:
                     assert (back.format, back.mode) == ("PNG", mode)
                     np.testing.assert_array_equal(back, pixels)
+
+
+def written(mask):
+    with Image.open(io.BytesIO(mask_png(mask))) as back:
+        assert (back.format, back.mode) == ("PNG", "L")
+        np.testing.assert_array_equal(back, mask)
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (1, OPENCV_SIDE), (2, OPENCV_SIDE + 1), (OPENCV_SIDE + 1, 2)])
+def test_a_mask_of_any_shape_is_written_in_silence(shape, capfd):
+    written(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_mask_that_opencv_refuses_is_written_all_the_same(monkeypatch):
+    monkeypatch.setattr("cv2.imencode", lambda *_: (False, None))
+    written(np.random.default_rng(0).integers(0, 256, (20, 30), np.uint8))
 
 
 def cell(picture, row, column, height, width):

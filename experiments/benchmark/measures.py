@@ -63,8 +63,8 @@ def machine(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
     side = GPU_MATRIX if gpu() else CPU_MATRIX
     yield Row("machine", "jax, float32 matrix product", timing.jax_matrix_rate(side), "GFLOP/s")
     if plan.twins:
-        rate = timing.torch_matrix_rate(side, torch_device())
-        yield Row("machine", "torch, float32 matrix product", rate, "GFLOP/s")
+        speed = timing.torch_matrix_rate(side, torch_device())
+        yield Row("machine", "torch, float32 matrix product", speed, "GFLOP/s")
     bfloat16 = timing.jax_matrix_rate(side, "bfloat16") if gpu() else None
     yield Row("machine", "jax, bfloat16 matrix product", bfloat16, "GFLOP/s", note="" if gpu() else "no GPU")
 
@@ -150,15 +150,15 @@ def _asked(size: Size, batch: int) -> dict[str, Limits]:
 def data(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
     """Decoding, batches of decoded photos, and the index of a large folder."""
     config, cores = plan.config, os.cpu_count() or 1
-    with tempfile.TemporaryDirectory() as folder:
-        write_photos(Path(folder), plan.photos, (480, 640))
-        read = functools.partial(load_folder, folder, size=config.sets.photo_size or None)
+    with tempfile.TemporaryDirectory() as place:
+        write_photos(Path(place), plan.photos, (480, 640))
+        read = functools.partial(load_folder, place, size=config.sets.photo_size or None)
         readers = {"one thread": functools.partial(read, workers=1), "first epoch's": read}
         seconds = timing.in_turn(readers, plan.rounds, what="decode")
         photos = read()
     for who, runs in seconds.items():
-        rate = plan.photos / statistics.median(runs)
-        yield Row("data", f"decoding JPEGs of 640x480, {who}", rate, "photos/s", runs=runs)
+        speed = plan.photos / statistics.median(runs)
+        yield Row("data", f"decoding JPEGs of 640x480, {who}", speed, "photos/s", runs=runs)
     gain = timing.ratio(seconds["first epoch's"], seconds["one thread"])
     yield Row("data", f"the latter over the former, on {cores} cores", gain, "times", at_least=0.75 * cores)
 
@@ -167,14 +167,14 @@ def data(plan: Plan, known: Sequence[Row]) -> Iterator[Row]:
         make = _batches(ExampleMakers(TrainingSets(photos, photos, blurred), config))
         runs = timing.in_turn({"": make}, 4 * plan.rounds, warm_up=3)[""]
         yield Row.timed("data", f"a cached batch, blurred photos {what}", runs)
-        times = steps[0] / statistics.median(runs) if steps and steps[0] else None
-        note = "" if times else "needs --what step"
-        yield Row("data", f"our step over that, blurred photos {what}", times, "times", at_least=20, note=note)
+        ratio = steps[0] / statistics.median(runs) if steps and steps[0] else None
+        note = "" if ratio else "needs --what step"
+        yield Row("data", f"our step over that, blurred photos {what}", ratio, "times", at_least=20, note=note)
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as place:
         a_name = []
         for count in (max(1, plan.names // 10), plan.names):
-            where = Path(folder, str(count))
+            where = Path(place, str(count))
             where.mkdir()
             for index in range(count):
                 (where / f"photo{index:07d}.jpg").touch()

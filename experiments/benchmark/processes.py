@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,8 +128,8 @@ def _over_folder(counts: Mapping[Program, int], size: Size, rounds: int) -> Iter
         yield Row("folder", f"peak memory, {what}, {program.name}", peak, "GB", at_most=limits[2])
 
 
-def _noting(peaks: list[int], run: timing.Run) -> None:
-    peaks.append(run())  # type: ignore[arg-type]
+def _noting(peaks: list[int], run: Callable[[], int]) -> None:
+    peaks.append(run())
 
 
 def _masks(program: Program, photos: Path, cache: Path) -> int:

@@ -18,6 +18,8 @@ from sgdbd_jax.errors import UserError
 Run = Callable[[], object]  # returns when its work is done
 Clock = Callable[[], float]  # gives seconds
 
+REST = 0.3  # seconds before each run: threads of the side before may still spin, waiting for more work
+
 
 def in_turn(
     sides: Mapping[str, Run], rounds: int, *, what: str = "", warm_up: int = 1, clock: Clock = time.perf_counter
@@ -39,6 +41,7 @@ def in_turn(
     with tqdm(desc=what, total=(warm_up + rounds) * len(sides), unit="run", delay=2, leave=False) as bar:
         for number in range(warm_up + rounds):
             for name, run in sides.items():
+                time.sleep(REST)
                 start = clock()
                 run()
                 if number >= warm_up:

@@ -1,6 +1,7 @@
 """What every command shares: how it ends, and the options that mean the same everywhere."""
 
 import argparse
+import gc
 import os
 import sys
 import warnings
@@ -35,6 +36,7 @@ def run(main: Callable[[], int | None]) -> None:
     if lost := streams.trouble():
         code = code or 1
         _fail(f"standard output: cannot be written ({lost.strerror or lost})")
+    gc.freeze()  # or the interpreter would search all that libraries have built, several times, before it ends
     sys.exit(code)
 
 

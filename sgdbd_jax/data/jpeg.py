@@ -49,7 +49,7 @@ def read_jpeg(file: BinaryIO) -> Opened:
     def load(hearer: Hearer, least: tuple[int, int] | None = None) -> Image.Image:
         if stream.doubt is None:
             image = open_with_pillow(lambda: read(least)).load(hearer)
-            if not _ends_in_grey(image) or stream.progressive or not stream.scans:
+            if not _ends_in_grey(image, opened.size[0]) or stream.progressive or not stream.scans:
                 return image
             image, lost = _measure(data, stream.scans[-1].end, stream.scans)
         else:
@@ -276,9 +276,10 @@ def _hole(data: bytes, scan: _Scan, stream: _Stream) -> int | None:
     return hole if (end - hole) * 8 > (groups + 1) * bits + 8 * len(_END) else None  # the end may be zeroed
 
 
-def _ends_in_grey(image: Image.Image) -> bool:
-    """Whether the last pixels are what libjpeg makes of data that is not there."""
-    corner = (max(0, image.width - 8), image.height - 1, image.width, image.height)
+def _ends_in_grey(image: Image.Image, full_width: int) -> bool:
+    """Whether the last block's pixels, fewer in an image that is reduced, are what libjpeg makes of missing data."""
+    block = max(1, 8 * image.width // full_width)
+    corner = (max(0, image.width - block), image.height - 1, image.width, image.height)
     return image.mode in {"L", "RGB"} and bool((np.asarray(image.crop(corner)) == 128).all())
 
 

@@ -19,14 +19,14 @@ from sgdbd_jax.config import GeneratorConfig
 from sgdbd_jax.data.resizing import resize_mask, resize_photo
 from sgdbd_jax.detection.pixels import as_pixels, check_photo
 from sgdbd_jax.detection.refine import Refinement, chosen
-from sgdbd_jax.detection.shipped import DEFAULT, weight_file
+from sgdbd_jax.detection.shipped import DEFAULT, is_shipped, weight_file
 from sgdbd_jax.detection.tiling import TILE, by_tiles, carry
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import from_dict
 from sgdbd_jax.models.folding import fold_norms, with_taps
 from sgdbd_jax.models.layers import to_unit
 from sgdbd_jax.models.networks import make_generator
-from sgdbd_jax.weights import load_weights, merge, reading_metadata
+from sgdbd_jax.weights import check_finite, load_weights, merge, reading_metadata
 
 # Photos of sizes of their own are padded to multiples of this, if that is safe, so that few sizes are compiled.
 BUCKET = {"vgg16": 128, "lite": 64}
@@ -108,7 +108,7 @@ class Detector:
 
     def __getstate__(self) -> dict[str, Any]:
         """What another process makes the same detector of, when it first needs it; arrays are NumPy's."""
-        return {**vars(self), "_folded": jax.device_get(self._folded), "_prepared": None}
+        return {**vars(self), "_prepared": None}
 
     @classmethod
     def load(
@@ -142,15 +142,13 @@ class Detector:
             asked = metadata.get("prediction", {})
             refinement = Refinement(**asked["refinement"]) if "refinement" in asked else None
             validated_at = asked.get("work_size", 320)
-            network = make_generator(config)
-            photo = jax.ShapeDtypeStruct((1, network.multiple, network.multiple, 3), jnp.float32)
-            expected = jax.eval_shape(lambda photo: network.init(jax.random.key(0), photo, train=False), photo)
+            # Tracing the network takes a tenth of a start, and of a shipped file it would tell nothing.
+            expected = loaded if is_shipped(weights) else _variables(config)
         variables = merge(expected, loaded, where=str(weights))
-        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)):
-            raise UserError(f"{weights}: holds values that are not finite; its training diverged, take an earlier file")
+        check_finite(variables, where=str(weights))
         work_size = validated_at if work_size is None else work_size
-        refinement = refinement if refine is True else chosen(refinement, refine) if refine else None
-        reduced = bool(asked.get("reduced", False))
+        refinement = chosen(refinement, refine) if isinstance(refine, str) else refinement if refine else None
+        reduced = asked.get("reduced") is True
         return cls(config, variables, work_size=work_size, refinement=refinement, full=full, reduced=reduced)
 
     @overload
@@ -311,16 +309,24 @@ def _sized(
     return array if array.shape[:2] == size else resize(array, size)
 
 
-@jit
+def _variables(config: GeneratorConfig) -> dict[str, Any]:
+    """The shapes of a network's variables."""
+    network = make_generator(config)
+    photo = jax.ShapeDtypeStruct((1, network.multiple, network.multiple, 3), jnp.float32)
+    return jax.eval_shape(lambda photo: network.init(jax.random.key(0), photo, train=False), photo)
+
+
 def _fold(variables: dict[str, Any]) -> dict[str, Any]:
-    """The variables in float32, norms folded away; they serve on any device."""
-    return fold_norms(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), variables))
+    """The variables as NumPy's arrays in float32, norms folded away: in less time than a program for it takes to load.
+
+    They are copies: what is done to the caller's arrays changes no detector.
+    """
+    return fold_norms(jax.tree.map(lambda leaf: np.array(leaf, np.float32), variables))
 
 
-@jit
 def _prepare(folded: dict[str, Any]) -> dict[str, Any]:
-    """What the network computes with on this one: on a CPU, filters are transformed."""
-    return with_taps(folded) if jax.default_backend() == "cpu" else folded
+    """What the network computes with on this device: on a CPU, filters are transformed."""
+    return jax.device_put(with_taps(folded) if jax.default_backend() == "cpu" else folded)
 
 
 @functools.partial(jit, static_argnums=0)

@@ -14,14 +14,18 @@ GENERATOR = "generator.safetensors"
 SHIPPED = {"accurate": GENERATOR, "lite": "lite.safetensors"}  # by the names that commands know them by
 DEFAULT = "lite"
 
+_whole: set[Path] = set()
+
 
 def weight_file(name: str | os.PathLike) -> Path:
     """The weight file that is meant: a shipped one, by its name in `SHIPPED`, or any other, by its path.
 
+    Only a string is a name: a `Path`, such as this gives, is that file, whatever it is called.
+
     Raises:
         UserError: as `shipped`.
     """
-    return shipped(SHIPPED[str(name)]) if str(name) in SHIPPED else Path(name)
+    return shipped(SHIPPED[name]) if isinstance(name, str) and name in SHIPPED else Path(name)
 
 
 @functools.cache
@@ -42,7 +46,13 @@ def shipped(name: str = GENERATOR) -> Path:
     actual = hashlib.sha256(path.read_bytes()).hexdigest()
     if actual != expected:
         raise UserError(f"{path}: is not the file that was shipped (SHA-256 {actual[:12]}..., not {expected[:12]}...)")
+    _whole.add(path)
     return path
+
+
+def is_shipped(path: str | os.PathLike) -> bool:
+    """Whether `shipped` has found this file to be the one that was shipped: what it holds is known, then."""
+    return Path(path) in _whole
 
 
 def _folder() -> Path:

@@ -22,6 +22,7 @@ PATCHES = 2**17  # numbers gathered for one matrix product of the weight gradien
 LARGE = 64 * 64  # pixels of a map from which photos are convolved one by one, for the same reason
 NARROW = 4  # channels out, up to which the vector units would idle: one product for all taps fills them
 WIDE = 128  # channels in and out, from which fewer multiplications are worth the additions
+WIDE_READY = 64  # and where the filters were transformed beforehand
 SMALL = 16 * 16  # pixels of a map below which they are not
 MANY = 64 * 64  # pixels of a batch's maps from which the larger tile, with more filters to make, is worth it
 
@@ -85,9 +86,9 @@ def tile(x: tuple[int, ...], kernel: tuple[int, ...], stride: int) -> int:
     return 4 if batch * height * width >= MANY else 2
 
 
-def wide(kernel: tuple[int, ...]) -> bool:
+def wide(kernel: tuple[int, ...], least: int = WIDE) -> bool:
     """Whether a kernel's shape is one for which fewer multiplications are worth the additions."""
-    return kernel[0] == 3 and min(kernel[-2:]) >= WIDE
+    return kernel[0] == 3 and min(kernel[-2:]) >= least
 
 
 def by_taps(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:

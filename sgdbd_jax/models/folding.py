@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from flax.traverse_util import flatten_dict, unflatten_dict
-from jax import lax
 
-from sgdbd_jax.models.convolution import make_taps, wide
+from sgdbd_jax.models.convolution import WIDE_READY, make_taps, wide
 from sgdbd_jax.models.layers import NORM_EPSILON
 
 
@@ -25,7 +24,7 @@ def fold_norms(variables: Mapping[str, Any]) -> dict[str, Any]:
         layer = (*above, norm.removesuffix("_norm"))
         if (*layer, "kernel") not in params:
             continue
-        scale = params.pop((*above, norm, "scale")) * lax.rsqrt(stats.pop((*above, norm, "var")) + NORM_EPSILON)
+        scale = params.pop((*above, norm, "scale")) * (1 / (stats.pop((*above, norm, "var")) + NORM_EPSILON) ** 0.5)
         shift = params.pop((*above, norm, "bias")) - stats.pop((*above, norm, "mean")) * scale
         params[*layer, "kernel"] = params[*layer, "kernel"] * scale
         params[*layer, "bias"] = params[*layer, "bias"] * scale + shift
@@ -44,5 +43,6 @@ def with_taps(variables: Mapping[str, Any]) -> dict[str, Any]:
         The same, and a collection `taps`, six arrays of `[1, 3, C, K]` for each such kernel.
     """
     kernels = {path: leaf for path, leaf in flatten_dict(variables["params"]).items() if path[-1] == "kernel"}
-    taps = {(*path[:-1], "taps"): make_taps(leaf, 4) for path, leaf in kernels.items() if wide(leaf.shape)}
+    ready = {path: leaf for path, leaf in kernels.items() if wide(leaf.shape, WIDE_READY)}
+    taps = {(*path[:-1], "taps"): make_taps(leaf, 4) for path, leaf in ready.items()}
     return {**variables, "taps": unflatten_dict(taps)}

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sgdbd_jax.config import GeneratorConfig
+from sgdbd_jax.config import MULTIPLES, GeneratorConfig
 from sgdbd_jax.models.layers import Conv, batch_norm, conv_block, he_normal, normalise, scaled, upsample
 from sgdbd_jax.models.vgg16 import VGG16
 
@@ -15,7 +15,7 @@ from sgdbd_jax.models.vgg16 import VGG16
 class Generator(nn.Module):
     """G of the paper (Sec. 3.1) or of the release, by its config."""
 
-    multiple: ClassVar[int] = 16  # photo sides must be multiples of this: four poolings
+    multiple: ClassVar[int] = MULTIPLES["vgg16"]
 
     config: GeneratorConfig
     axis_name: str | None = None

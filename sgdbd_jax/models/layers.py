@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.errors import ScopeParamShapeError
 
 from sgdbd_jax.config import InputNorm
 from sgdbd_jax.models.convolution import convolve, interleave, winograd
@@ -52,12 +53,21 @@ class Conv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """`[B, H, W, C]` to `[B, H / stride, W / stride, features]`; by `taps` where `with_taps` has made some."""
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
+        kernel = self._param("kernel", self.kernel_init, shape)
+        bias = self._param("bias", nn.initializers.zeros_init(), (self.features,))
         x = x.astype(kernel.dtype)  # which is float32, whatever `jax_enable_x64` made of the photo
         if self.stride == 1 and self.has_variable("taps", "taps"):
             return winograd(x, self.get_variable("taps", "taps")) + bias
         return convolve(x, kernel, self.stride) + bias
+
+    def _param(self, name: str, init: nn.initializers.Initializer, shape: tuple[int, ...]) -> jax.Array:
+        """As Flax's `param`, which traces how a parameter began even where it is given: half of a network's tracing."""
+        if not self.has_variable("params", name):
+            return self.param(name, init, shape, jnp.float32)
+        given: jax.Array = self.get_variable("params", name)
+        if given.shape != shape:
+            raise ScopeParamShapeError(name, self.path, given.shape, shape)
+        return given
 
 
 def conv_block(

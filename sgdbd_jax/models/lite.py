@@ -1,4 +1,4 @@
-"""The light generator: a tenth of the multiplications of the paper's, for photos in 2x2 blocks of pixels.
+"""The light generator: a twelfth of the multiplications of the paper's, for photos in 2x2 blocks of pixels.
 
 Blur is what fine detail lacks, so the photo's high-pass is an input of its own; smooth insides of sharp things are told
 by what lies around them, so the trunk goes down to 1/32 and to the mean of that.
@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sgdbd_jax.config import GeneratorConfig
+from sgdbd_jax.config import MULTIPLES, GeneratorConfig
 from sgdbd_jax.models.layers import Conv, conv_block, in_blocks, normalise, scaled, upsample
 
 STEM = 32  # features at 1/2
@@ -21,9 +21,9 @@ FINEST = 24  # and at 1/2
 
 
 class LiteGenerator(nn.Module):
-    """G in a tenth of the time; BatchNorm as its config says, of the other fields `width` and `input`."""
+    """G with a twelfth of the multiplications; BatchNorm as its config says, of the rest `width` and `input`."""
 
-    multiple: ClassVar[int] = 32  # photo sides must be multiples of this: blocks of 2, and four strides
+    multiple: ClassVar[int] = MULTIPLES["lite"]
 
     config: GeneratorConfig
     axis_name: str | None = None

@@ -146,11 +146,12 @@ def deliver(run: Run, stage: Stage, state: TrainState | FitState, starts: Mappin
     net, path = generator_of(state), run.workdir / "generator.safetensors"
     if not run.main:
         return path
-    delivered = jax.device_get(predicting(config, net.predicting))
+    delivered = jax.device_get(predicting(config.prediction, net.predicting))
     variables = {name: tree for name, tree in delivered.items() if tree}
     work_size, refinement = prediction(config)
-    asked = {"work_size": work_size} | ({"refinement": asdict(refinement)} if refinement else {})
+    asked: dict[str, Any] = {"work_size": work_size} | ({"refinement": asdict(refinement)} if refinement else {})
     asked |= {"reduced": True} if config.prediction.reduced else {}
+    asked |= {"gain": config.prediction.gain, "middle": config.prediction.middle}  # which are in the last layer
     metadata = {"kind": "generator", "config": to_dict(config.generator), "prediction": asked, "seed": config.seed}
     metadata |= {"stage": stage.name, "step": step}
     metadata |= {name: digest for name, digest in starts.items() if name == "given generator"}

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sgdbd_jax import pictures
-from sgdbd_jax.config import Config
+from sgdbd_jax.config import Config, PredictionConfig
 from sgdbd_jax.data.batches import make_batch
 from sgdbd_jax.data.sources import PhotoSet
 from sgdbd_jax.detection.detector import Detector
@@ -33,12 +33,24 @@ def prediction(config: Config) -> tuple[int | str, Refinement | None]:
     return config.sets.photo_size or OWN_SIZE, refinement if config.prediction.refine else None
 
 
-def predicting(config: Config, variables: Mapping[str, Any]) -> dict[str, Any]:
+def predicting(prediction: PredictionConfig, variables: Mapping[str, Any]) -> dict[str, Any]:
     """A generator's variables as they are delivered: with the config's middle and gain in its last layer."""
-    gain, middle = config.prediction.gain, config.prediction.middle
-    head = variables["params"]["head"]
-    bias = gain * (head["bias"] - math.log(middle / (1 - middle)))
-    return {**variables, "params": {**variables["params"], "head": {"kernel": gain * head["kernel"], "bias": bias}}}
+    gain, head = prediction.gain, variables["params"]["head"]
+    return _with_head(variables, gain * head["kernel"], gain * (head["bias"] - _logit(prediction.middle)))
+
+
+def learning(prediction: PredictionConfig, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Inverse of `predicting`: a delivered generator's variables as they were learned, from which training goes on."""
+    gain, head = prediction.gain, variables["params"]["head"]
+    return _with_head(variables, head["kernel"] / gain, head["bias"] / gain + _logit(prediction.middle))
+
+
+def _with_head(variables: Mapping[str, Any], kernel: Any, bias: Any) -> dict[str, Any]:
+    return {**variables, "params": {**variables["params"], "head": {"kernel": kernel, "bias": bias}}}
+
+
+def _logit(level: float) -> float:
+    return math.log(level / (1 - level))
 
 
 def score_generator(run: Run, net: NetState, photos: PhotoSet) -> dict[str, Any]:
@@ -68,7 +80,7 @@ def sample_picture(run: Run, net: NetState) -> bytes:
 
 def _detect(run: Run, net: NetState, work_size: int | str, refinement: Refinement | None = None) -> Detect:
     """The detector of a generator, which refuses a mask that has no score and cannot be shown."""
-    variables = predicting(run.config, net.predicting)
+    variables = predicting(run.config.prediction, net.predicting)
     detector = Detector(run.config.generator, variables, work_size=work_size, refinement=refinement)
 
     def detect(photo: np.ndarray, **options: Any) -> np.ndarray:

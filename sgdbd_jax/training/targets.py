@@ -61,7 +61,7 @@ def own_targets(run: Run, generator: Mapping[str, Any]) -> Targets:
     """
     work_size, how = prediction(run.config)[0], run.config.self_training.refinement
     refinement = Refinement() if how == "own" else chosen(None, how)
-    generator = predicting(run.config, generator)
+    generator = predicting(run.config.prediction, generator)
     detect = Detector(run.config.generator, generator, work_size=work_size, refinement=refinement)
     native = Detector(run.config.generator, generator, work_size="native")
     made_by = {"teacher": _digest(generator), "work_size": work_size, "refinement": asdict(refinement)}

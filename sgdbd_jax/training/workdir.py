@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sgdbd_jax import __version__
-from sgdbd_jax.config import FREE_FIELDS, Config
+from sgdbd_jax.config import FREE_FIELDS, MASK_FIELDS, Config
 from sgdbd_jax.errors import UserError, shown
 from sgdbd_jax.fields import flatten
 from sgdbd_jax.files import write_atomically
@@ -35,7 +35,8 @@ def claim_workdir(workdir: Path, config: Config, inputs: Mapping[str, str] | Non
 
     Args:
         workdir: the folder.
-        config: all but its `FREE_FIELDS` must stay.
+        config: all but its `FREE_FIELDS` must stay; of these, `MASK_FIELDS` where a generator learns from its own
+            masks, or where there is validation, and the game's steps where it learns from its own masks after them.
         inputs: what tells its photos, and the weights that it starts from, from others, by name.
 
     Raises:
@@ -54,12 +55,16 @@ def claim_workdir(workdir: Path, config: Config, inputs: Mapping[str, str] | Non
                 " choose another --workdir"
             )
         # What learns from its own masks learns from those that the game, as long as it was, has led to.
-        free = FREE_FIELDS - {"game.steps"} if config.self_training.taught_steps else FREE_FIELDS
-        changed = differences(before["config"], now["config"], leave_out=free)
+        taught = bool(config.self_training.taught_steps)
+        fixed = {"game.steps"} if taught else frozenset()
+        fixed |= MASK_FIELDS if taught or "photos of validation" in now["inputs"] else frozenset()
+        changed = differences(before["config"], now["config"], leave_out=FREE_FIELDS - fixed)
         changed += differences(before["inputs"], now["inputs"])
         if changed:
+            asks = any(line.split()[0] in MASK_FIELDS for line in changed)
+            why = "; validation and taught_steps go by masks as they were asked for" if asks else ""
             raise UserError(
-                f"{workdir}: holds a run of another config ({'; '.join(changed)}); choose another --workdir"
+                f"{workdir}: holds a run of another config ({'; '.join(changed)}){why}; choose another --workdir"
             )
     write_atomically(path, json.dumps(now, indent=1).encode())
 

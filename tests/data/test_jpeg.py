@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sgdbd_jax.data.photos import decode_mask, decode_photo, load_photo
+from sgdbd_jax.data.photos import decode_mask, decode_photo, load_photo, load_smaller
 from sgdbd_jax.errors import UserError
 
 KINDS = [{}, {"subsampling": 0}, {"optimize": True}, {"restart_marker_rows": 1}, {"progressive": True}]
@@ -98,6 +98,18 @@ def test_where_something_else_follows_the_rows_before_it_are_read(tmp_path):
 def test_an_end_put_behind_half_of_the_data_deceives_nobody(tmp_path):
     data = jpeg(photo())
     assert 80 < lost_rows(load(tmp_path, data[: len(data) // 2] + b"\xff\xd9")[1]) < 150
+
+
+@pytest.mark.parametrize("part", [1, 2, 4, 8])
+def test_a_few_bytes_that_are_missing_are_noticed_at_any_part_of_a_photo_s_size(tmp_path, part):
+    """What comes behind them moves up, and only the last blocks are left grey: at an eighth, a pixel each."""
+    data = jpeg(photo())
+    half = len(data) // 2
+    (tmp_path / "a.jpg").write_bytes(data[:half] + data[half + 40 :])
+    notes: list[str] = []
+    path, least = tmp_path / "a.jpg", lambda height, width: (height // part, width // part)
+    assert load_smaller(path, least, note=notes.append)[1] == (240, 320)
+    assert lost_rows(notes) == 17
 
 
 def test_a_progressive_photo_without_its_last_passes_is_said_to_lack_detail(tmp_path):

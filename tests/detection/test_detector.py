@@ -162,6 +162,17 @@ def test_a_weight_file_says_how_its_masks_are_made(tmp_path):
     np.testing.assert_array_equal(Detector.load(path)(photo), asked(photo))
     plain = Detector(CONFIG, VARIABLES, work_size=32)
     np.testing.assert_array_equal(Detector.load(path, work_size=32, refine=False)(photo), plain(photo))
+    for yes, no in ((True, False), (1, 0), (np.True_, np.False_)):
+        assert Detector.load(path, refine=yes).refinement == asked.refinement
+        assert Detector.load(path, refine=no).refinement is None
+
+
+@pytest.mark.parametrize(("told", "smaller"), [(True, True), (False, False), ("no", False), ([1], False), (1, False)])
+def test_photos_are_reduced_only_where_the_file_says_so_in_so_many_words(told, smaller, tmp_path):
+    prediction = {"work_size": 32, "reduced": told}
+    metadata = {"kind": "generator", "config": to_dict(CONFIG), "prediction": prediction}
+    detector = Detector.load(save_weights(tmp_path / "g.safetensors", VARIABLES, metadata))
+    assert detector.working_size(80, 64) == ((32, 32) if smaller else (80, 64))
 
 
 def test_a_work_size_squashes_the_photo_and_the_mask_comes_back():
@@ -232,6 +243,14 @@ def test_processes_that_are_spawned_make_the_same_masks():
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         for detector, mask in zip(detectors, [pool.submit(detector, photo) for detector in detectors]):
             np.testing.assert_array_equal(mask.result(), detector(photo))
+
+
+def test_arrays_that_change_afterwards_change_no_detector():
+    variables = constant_variables(0.75)
+    detector = Detector(CONFIG, variables, work_size=16)
+    for leaf in jax.tree.leaves(variables):
+        leaf += 1
+    np.testing.assert_allclose(detector(photo_of(16, 16)), 0.75, atol=1e-6)
 
 
 def test_a_list_gives_a_list_and_a_batch_a_batch(squashing):

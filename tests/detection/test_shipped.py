@@ -2,19 +2,24 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from flax import traverse_util
 
+from sgdbd_jax.config import GeneratorConfig
 from sgdbd_jax.data.scenes import Lens, SceneConfig, build_layers, photograph
 from sgdbd_jax.data.sources import PhotoSet
+from sgdbd_jax.detection import detector as detector_module
 from sgdbd_jax.detection import shipped as module
 from sgdbd_jax.detection.detector import Detector
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.evaluation.scoring import score_detector
-from sgdbd_jax.weights import load_weights, save_weights
+from sgdbd_jax.fields import from_dict
+from sgdbd_jax.presets import LITE
+from sgdbd_jax.weights import load_weights, merge, save_weights
 
 
 @pytest.fixture
@@ -109,7 +114,43 @@ def test_one_scene_focused_near_and_far_has_complementary_masks(near_and_far, na
     assert np.corrcoef(near.ravel(), far.ravel())[0, 1] < -0.85
 
 
+@pytest.mark.parametrize("name", module.SHIPPED)
+def test_a_shipped_file_holds_its_network_s_variables_which_loading_need_not_ask(name, tmp_path, monkeypatch):
+    path = module.weight_file(name)
+    variables, metadata = load_weights(path)
+    expected = detector_module._variables(from_dict(GeneratorConfig, metadata["config"]))
+    merge(expected, variables, where=name)
+
+    asked = []
+    monkeypatch.setattr(detector_module, "_variables", lambda config: asked.append(config) or expected)
+    for shipped in (name, path, str(path)):
+        Detector.load(shipped)
+    assert not asked
+    Detector.load(shutil.copy(path, tmp_path))  # anyone's
+    assert len(asked) == 1
+
+
+def test_a_file_is_shipped_once_it_was_found_whole(folder):
+    assert not module.is_shipped(folder / "a.safetensors")
+    module.shipped("a.safetensors")
+    assert module.is_shipped(folder / "a.safetensors") and not module.is_shipped(folder / "b.safetensors")
+
+
 def test_a_name_is_that_of_a_shipped_file_and_anything_else_a_path(folder):
     with pytest.raises(UserError, match=r"lite\.safetensors: no such file, this installation has no weights"):
         module.weight_file("lite")
     assert module.weight_file("a.safetensors") == Path("a.safetensors")
+
+
+def test_a_file_that_is_called_as_a_shipped_one_is_itself(tmp_path, monkeypatch):
+    """However often its path is resolved, and though a `Path` forgets the `./` that told it from a name."""
+    monkeypatch.chdir(tmp_path)
+    for path in ("./lite", Path("./lite"), Path("lite"), tmp_path / "lite", module.weight_file("./lite")):
+        assert module.weight_file(path).resolve() == tmp_path / "lite"
+        with pytest.raises(UserError, match="^(.*/)?lite: no such weight file"):
+            Detector.load(path)
+
+
+def test_the_light_weights_tell_what_is_in_their_last_layer():
+    prediction = load_weights(module.weight_file("lite"))[1]["prediction"]
+    assert (prediction["gain"], prediction["middle"]) == (LITE.prediction.gain, LITE.prediction.middle)

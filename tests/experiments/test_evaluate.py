@@ -12,6 +12,7 @@ from PIL import Image
 from tiny_generators import constant_variables, save_generator
 
 from experiments.evaluate import main
+from sgdbd_jax.detection.shipped import DEFAULT
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.evaluation import pairs
 
@@ -93,6 +94,14 @@ def test_protocol_sod_reports_its_measures(benchmark, capsys):
         assert scores[name] == pytest.approx(1)
     assert scores["floors"]["ones"]["weighted_f"] < 1
     assert "weighted F" in capsys.readouterr().out.splitlines()[0]
+
+
+@pytest.mark.parametrize(("given", "name"), [([], DEFAULT), (["--weights", "accurate"], "accurate")])
+def test_shipped_weights_are_called_by_their_name(benchmark, capsys, monkeypatch, given, name):
+    weights = save_generator(benchmark / "g.safetensors", constant_variables(0.75))
+    monkeypatch.setattr("sgdbd_jax.detection.detector.weight_file", lambda name: weights)
+    assert main(arguments(benchmark, *given, predictions=False)) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith(f"the shipped weights, {name} ")
 
 
 def test_a_generator_is_scored_at_the_protocols_size(benchmark):

@@ -3,6 +3,7 @@
 import base64
 import configparser
 import errno
+import gc
 import importlib
 import io
 import json
@@ -120,6 +121,46 @@ def test_without_weights_the_shipped_ones_are_taken(weights, tmp_path, out, monk
     monkeypatch.setattr("sgdbd_jax.detection.detector.weight_file", lambda name: weights)
     assert main([str(save(tmp_path / "a.png")), "--out", str(out), "--work_size", "16"]) == 0
     assert made(out) == ["a.mask.png"]
+
+
+def test_a_start_compiles_the_network_alone_loads_nothing_of_training_and_searches_for_no_garbage(weights, tmp_path):
+    script = """
+import gc, sys
+import jax.monitoring
+from experiments import predict
+from sgdbd_jax.folders.plan import Request
+
+programs, load, frozen = [], Request.load_detector, gc.get_freeze_count()
+
+def note(event, seconds, **_):
+    if event == "/jax/core/compile/backend_compile_duration":
+        programs.append(seconds)
+
+def load_and_tell(request):
+    detector = load(request)
+    print("loaded", len(programs), gc.isenabled(), gc.get_freeze_count() - frozen)
+    return detector
+
+jax.monitoring.register_event_duration_secs_listener(note)
+Request.load_detector = load_and_tell
+try:
+    predict.start()
+finally:
+    others = {"matplotlib", "optax", "orbax", "scipy", "tensorflow", "torch"} & sys.modules.keys()
+    print("done", len(programs), gc.isenabled(), gc.get_freeze_count() > frozen, others)
+"""
+    options = [save(tmp_path / "a.png"), "--weights", weights, "--work_size", "16", "--out", tmp_path / "out"]
+    command = [sys.executable, "-c", script, *map(str, options)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert (lines[0], lines[-1]) == ("loaded 0 False 0", "done 1 True True set()")
+
+
+def test_whoever_calls_the_command_keeps_their_search_for_garbage(run, tmp_path):
+    frozen = gc.get_freeze_count()
+    assert run(save(tmp_path / "a.png")) == 0
+    assert gc.isenabled() and gc.get_freeze_count() == frozen
 
 
 # Names.

@@ -53,6 +53,13 @@ def test_variables_without_norms_stay_as_they_are():
     jax.tree.map(np.testing.assert_array_equal, fold_norms(given)["params"], given["params"])
 
 
+def test_numpy_s_arrays_stay_numpy_s_so_that_nothing_is_compiled():
+    given = random_variables(GeneratorConfig(network="lite", trunk_norm=True, decoder_norm=True))
+    worked_out = with_taps(fold_norms(given))
+    assert {(type(leaf), leaf.dtype.name) for leaf in jax.tree.leaves(worked_out)} == {(np.ndarray, "float32")}
+    assert worked_out["taps"]
+
+
 def test_filters_worked_out_beforehand_give_the_same_masks():
     config = GeneratorConfig(width=0.25)  # 128 channels in its deepest blocks
     photo, shapes = PHOTO[:1], jax.eval_shape(lambda: Generator(config).init(jax.random.key(0), PHOTO, train=False))

@@ -66,9 +66,9 @@ def test_a_mask_takes_at_most_45_000_multiplications_a_pixel():
     assert total / 64**2 <= 45_000
 
 
-def test_it_takes_a_tenth_of_the_paper_s():
+def test_it_takes_a_twelfth_of_a_network_on_vgg16():
     heavy, _ = multiplications(dataclasses.replace(PRESETS["self_trained"].generator, decoder_norm=False), 64, 64)
-    assert heavy > 9 * multiplications(FOLDED, 64, 64)[0]
+    assert heavy > 11.5 * multiplications(FOLDED, 64, 64)[0]
 
 
 def test_it_fits_into_10_megabytes():

@@ -16,7 +16,7 @@ from sgdbd_jax.config import ClassifierConfig, DiscriminatorConfig, GeneratorCon
 from sgdbd_jax.models.classifier import Classifier
 from sgdbd_jax.models.discriminator import Discriminator
 from sgdbd_jax.models.generator import Generator
-from sgdbd_jax.models.layers import batch_norm, conv_block, max_pool, normalise, scaled, upsample
+from sgdbd_jax.models.layers import Conv, batch_norm, conv_block, max_pool, normalise, scaled, upsample
 from sgdbd_jax.models.networks import Networks, make_generator
 from sgdbd_jax.models.vgg16 import LAYERS, VGG16
 from sgdbd_jax.presets import PRESETS
@@ -260,6 +260,20 @@ def test_a_flattening_classifier_is_built_for_one_size():
         jax.eval_shape(
             lambda x: network.apply(variables, x, train=False), jax.ShapeDtypeStruct((2, 320, 320, 3), jnp.float32)
         )
+
+
+def test_given_parameters_are_not_drawn_but_must_have_their_shape():
+    """Flax draws them, as far as tracing goes, to see what shape they should have."""
+
+    def draw(*_):
+        pytest.fail("drawn")
+
+    layer, photo = Conv(4, kernel_init=draw), jnp.ones((1, 3, 3, 2))
+    params = {"kernel": np.ones((3, 3, 2, 4), np.float32), "bias": np.ones(4, np.float32)}
+    assert layer.apply({"params": params}, photo)[0, 1, 1].tolist() == [19.0] * 4
+    for wrong in ({"bias": np.ones(1, np.float32)}, {"kernel": np.ones((3, 3, 2, 5), np.float32)}):
+        with pytest.raises(ScopeParamShapeError):
+            layer.apply({"params": params | wrong}, photo)
 
 
 # Layers ---------------------------------------------------------------------------------------------------------------

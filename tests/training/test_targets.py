@@ -227,9 +227,10 @@ def test_stopped_between_targets_it_keeps_them(taught, tmp_path, monkeypatch, ca
     assert (workdir / "generator.safetensors").read_bytes() == (taught / "generator.safetensors").read_bytes()
 
 
-def test_a_gain_is_delivered_in_the_last_layer_and_may_change_afterwards(light, taught, tmp_path):
+def test_a_gain_is_delivered_in_the_last_layer_and_told(light, taught, tmp_path):
     """What is learned is the same; the mask's logits are as many times as large."""
     workdir = shutil.copytree(light, tmp_path / "copy")
+    (workdir / "config.json").unlink()  # which refuses it, as the masks that it learned from would be others
     plain, _ = load_weights(workdir / "generator.safetensors")
     given_again = given(workdir, **LIGHT, teacher=taught / "generator.safetensors", gain=4, colours=False, reduced=True)
     assert main(given_again) == 0
@@ -237,6 +238,7 @@ def test_a_gain_is_delivered_in_the_last_layer_and_may_change_afterwards(light, 
     for name in ("kernel", "bias"):
         np.testing.assert_array_equal(sharper["params"]["head"][name], 4 * plain["params"]["head"][name])
     assert metadata["prediction"]["reduced"] is True
+    assert (metadata["prediction"]["gain"], metadata["prediction"]["middle"]) == (4.0, 0.5)
     assert Refinement(**metadata["prediction"]["refinement"]) == QUICK
 
 

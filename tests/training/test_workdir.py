@@ -71,13 +71,33 @@ def test_with_self_training_the_game_before_it_may_not_grow(tmp_path):
         claim_workdir(tmp_path, replace(taught, {"steps": 601}))
 
 
+MASKS = {"refine": True, "colours": False, "middle": 0.7, "gain": 4.0}
+
+
+def test_how_masks_are_delivered_may_change_where_nothing_went_by_it(tmp_path):
+    claim_workdir(tmp_path, DEMO)
+    (tmp_path / "classifier.safetensors").touch()
+    claim_workdir(tmp_path, replace(DEMO, {**MASKS, "reduced": True, "half": True}))
+
+
+@pytest.mark.parametrize("field", MASKS)
+@pytest.mark.parametrize(("changes", "inputs"), [({"taught_steps": 4}, {}), ({}, {"photos of validation": "3 (a)"})])
+def test_what_a_generator_learned_from_and_what_chose_the_best_stays(tmp_path, field, changes, inputs):
+    config = replace(DEMO, changes)
+    claim_workdir(tmp_path, config, inputs)
+    (tmp_path / "classifier.safetensors").touch()
+    claim_workdir(tmp_path, replace(config, {"reduced": True, "half": True}), inputs)
+    with pytest.raises(UserError, match=rf"prediction\.{field} was .*; validation and taught_steps go by masks"):
+        claim_workdir(tmp_path, replace(config, {field: MASKS[field]}), inputs)
+
+
 def test_a_run_of_an_earlier_version_is_refused_in_one_line_that_says_what_made_it(tmp_path):
     (tmp_path / "config.json").write_text('{"batch": 4, "eta": 0.1}')
     claim_workdir(tmp_path, DEMO)  # it holds nothing yet
     (tmp_path / "classifier.safetensors").touch()
     for text, maker in (
         ('{"batch": 4, "eta": 0.1}', "a version of sgdbd_jax before 0.2"),
-        ('{"made_by": "sgdbd_jax 0.3.0", "config": {}, "inputs": {}}', "sgdbd_jax 0.3.0"),
+        ('{"made_by": "sgdbd_jax 0.2.0", "config": {}, "inputs": {}}', "sgdbd_jax 0.2.0"),
     ):
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(UserError) as error:
