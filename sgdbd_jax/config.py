@@ -30,6 +30,10 @@ RGB_TO_UNIT = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # [0, 1] -> [-1, 1]: the relea
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's
 # Sides of photos that a generator takes are multiples of this: four halvings; blocks of 2x2 pixels, and four more.
 MULTIPLES = {"vgg16": 16, "lite": 32}
+# VGG16's convolutions; `models.vgg16` has them with their features.
+TRUNK_LAYERS = tuple(
+    f"conv{block}_{number}" for block, count in enumerate((2, 2, 3, 3, 3), start=1) for number in range(1, count + 1)
+)
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,8 @@ class DiscriminatorConfig(Section):
     )
     patches: tuple[int, ...] = option(
         (0,),
-        "convolutions, from 1, whose every place is judged too, beside the photo; 0: none (not in the paper)",
+        "convolutions, from 1, whose every place is judged too, beside the photo, as by PatchGAN (Isola et al. 2017);"
+        " 0: none",
     )
     input: InputNorm = InputNorm()
 
@@ -125,6 +130,8 @@ class DiscriminatorConfig(Section):
         known = range(1, len(self.channels) + 1)
         if self.patches != (0,) and (not set(self.patches) <= {*known} or len({*self.patches}) < len(self.patches)):
             raise UserError(f"patches: {self.patches} must be 0, or different numbers from 1 to {len(self.channels)}")
+        if self.in_blocks and self.init == "vgg16":
+            raise UserError("in_blocks: VGG16's first convolution takes pixels; leave in_blocks out, or init random")
         if len(self.channels) != len(self.strides):
             raise UserError(f"strides: {len(self.strides)} of them, and {len(self.channels)} channels; make them equal")
         if min(self.channels + self.strides, default=0) < 1:
@@ -151,6 +158,15 @@ class ClassifierConfig(Section):
     hidden: int = option(128, "features of the layer after V", AT_LEAST_1)
     input_size: int = option(256, "side in pixels that 'flatten' is built for; 'pool' takes any", AT_LEAST_1)
     input: InputNorm = InputNorm()
+
+    def check(self) -> None:
+        unknown = [layer for layer in self.layers if layer not in TRUNK_LAYERS]
+        if unknown:
+            raise UserError(f"layers: {unknown[0]!r} is none of {', '.join(TRUNK_LAYERS)}")
+        if len({*self.layers}) < max(1, len(self.layers)):
+            raise UserError(f"layers: {self.layers} must be one or several different layers")
+        if self.head == "flatten" and self.layers != ClassifierConfig.layers:
+            raise UserError(f"layers: {self.layers} are for head 'pool'; leave layers out, or set head pool")
 
 
 @dataclass(frozen=True)
@@ -296,9 +312,14 @@ class GameConfig(Section):
     coverage_weight: float = option(0.0, "weight of relu(minimum - mean of a mask)", WEIGHT)
     coverage_minimum: float = option(0.1, "share of a photo", SHARE)
     binarisation_weight: float = option(0.0, "weight of mean(min(M, 1 - M))", WEIGHT)
-    binarisation_ramp: int = option(0, "steps in which that weight rises from 0", NOT_NEGATIVE)
+    binarisation_ramp: int = option(
+        0, "rounds in which that weight rises to its full; 0: it begins there", NOT_NEGATIVE
+    )
     temperature: float = option(1.0, "G's logits are divided by it in the game: below 1, masks decide", POSITIVE)
-    hard: bool = option(False, "composites are of the mask's decisions, whose gradient is taken as the mask's own")
+    hard: bool = option(
+        False,
+        "composites are of the mask's decisions, 0 or 1, whose gradient is taken as the mask's (Bengio et al. 2013)",
+    )
     r1_weight: float = option(
         0.0, "half of the weight of D's squared slope at real photos (Mescheder et al. 2018)", WEIGHT
     )
@@ -477,8 +498,8 @@ class Config(Section):
             raise UserError(
                 f"classifier.input_size: {self.classifier.input_size} must equal crop ({crop}) with head 'flatten'"
             )
-        strides = self.discriminator.strides
-        if self.discriminator.pool and 2 ** strides.count(2) > crop:
+        strides, seen = self.discriminator.strides, crop // 2 if self.discriminator.in_blocks else crop
+        if self.discriminator.pool and 2 ** strides.count(2) > seen:
             raise UserError(f"discriminator.strides: {strides} pool a crop of {crop} to nothing")
 
 

@@ -2,6 +2,7 @@
 
 import chex
 import jax
+from jax.lax import stop_gradient
 
 
 def paste(mask: jax.Array, inside: jax.Array, outside: jax.Array) -> jax.Array:
@@ -33,3 +34,18 @@ def composites(mask: jax.Array, source: jax.Array, clear: jax.Array, blur: jax.A
         composite_clear, C_c = M T + (1 - M) I_c (Eq. 1), and composite_blur, C_b = (1 - M) T + M I_b (Eq. 2).
     """
     return paste(mask, source, clear), paste(mask, blur, source)
+
+
+def decided(mask: jax.Array) -> jax.Array:
+    """A mask's decisions, so that composites have no half-transparent pixels by which a discriminator knows them.
+
+    Their gradient would be 0; it is taken as the mask's own (straight-through, Bengio et al. 2013, arXiv:1308.3432).
+
+    Args:
+        mask: float array in [0, 1], any shape.
+
+    Returns:
+        The same shape: 1 above a half, else 0; to be differentiated as if it were `mask`.
+    """
+    decisions = (mask > 0.5).astype(mask.dtype)
+    return stop_gradient(decisions) + (mask - stop_gradient(mask))  # in this order exactly 0 or 1

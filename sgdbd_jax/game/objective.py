@@ -7,7 +7,6 @@ composites as they are; so the derivative by one network's parameters is that of
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 from jax.lax import stop_gradient
 
 from sgdbd_jax.config import GameConfig
-from sgdbd_jax.game.composites import composites, paste
+from sgdbd_jax.game.composites import composites, decided, paste
 from sgdbd_jax.game.losses import (
     adversarial_loss,
     bilateral_loss,
@@ -23,6 +22,8 @@ from sgdbd_jax.game.losses import (
     coverage_loss,
     discriminator_loss,
     mask_cross_entropy,
+    slope_penalty,
+    verdicts_mean,
 )
 from sgdbd_jax.models.networks import Networks, apply
 
@@ -34,9 +35,9 @@ class Outcome(NamedTuple):
     """What the objective says besides its value."""
 
     g_terms: Terms  # [] each, what G learns from: `adversarial_clear`, `adversarial_blur`, `bilateral`, ...
-    d_terms: Terms  # [] each, what D_c and D_b learn from: `d_loss_clear`, `d_loss_blur`
+    d_terms: Terms  # [] each, what D_c and D_b learn from: `d_loss_clear`, `slope_clear`, ...
     stats: dict[str, Tree]  # BatchNorm statistics after this round, by network
-    mask: jax.Array  # M, [B, H, W, 1] in [0, 1]
+    mask: jax.Array  # M at the game's temperature, [B, H, W, 1] in [0, 1], also where composites are of decisions
     accuracy: Terms  # [] each: share of photos that a discriminator is right about, by its name
 
 
@@ -60,7 +61,7 @@ def objective(
             `clear_real` and `blur_real`; with a weight of pastes, `paste` and `paste_mask`, `[B, H, W, 1]`.
         networks: the three architectures.
         game: weights and switches.
-        step: rounds played before, for weights that rise.
+        step: [] rounds played before, for a weight that rises.
 
     Returns:
         The value, `[]`, which is the sum of all terms; and what else there is to say of the round.
@@ -89,8 +90,8 @@ def objective(
         g_terms[f"adversarial_{side}"] = game.eta * verdicts_mean(against, fooled)  # Eq. 3
         d_terms[f"d_loss_{side}"] = game.disc_weight * verdicts_mean(discriminator_loss, on_real, on_fake)  # Eq. 4
         if game.r1_weight:
-            slope = jax.grad(functools.partial(_sum_of_verdicts, networks, params[name], after))(genuine)
-            d_terms[f"slope_{side}"] = game.r1_weight / 2 * jnp.square(slope).sum((1, 2, 3)).mean()
+            judge = functools.partial(_judge, networks, params[name], after)
+            d_terms[f"slope_{side}"] = game.r1_weight / 2 * slope_penalty(judge, genuine)
         accuracy[name] = accuracy_of(on_real, on_fake)
 
     if game.bilateral_weight:  # Eq. 5
@@ -141,25 +142,19 @@ def disc_objective(
     return sum(terms.values(), jnp.zeros((), jnp.float32)), (terms, new, accuracy)
 
 
-def decided(mask: jax.Array) -> jax.Array:
-    """A mask's decisions, 0 or 1 at each pixel, whose gradient is taken as the mask's own (Bengio et al. 2013)."""
-    return mask + stop_gradient((mask > 0.5).astype(mask.dtype) - mask)
-
-
-def verdicts_mean(loss: Callable[..., jax.Array], *verdicts: Any) -> jax.Array:
-    """The mean of a loss over what a discriminator judges: the photo, and patches of each size where it has some."""
-    each = [loss(*(logits.ravel() for logits in pair)) for pair in zip(*map(jax.tree.leaves, verdicts), strict=True)]
-    return sum(each, jnp.zeros((), jnp.float32)) / len(each)
-
-
 def accuracy_of(on_real: Any, on_fake: Any) -> jax.Array:
-    """Share of whole photos, half of them real, that a discriminator is right about."""
+    """Share of photos, half of them real, that a discriminator is right about; patches are not asked.
+
+    Args:
+        on_real, on_fake: its verdicts, as `verdicts_mean` takes them.
+
+    Returns:
+        `[]` in [0, 1].
+    """
     real, fake = jax.tree.leaves(on_real)[0], jax.tree.leaves(on_fake)[0]
     return ((real > 0).mean() + (fake < 0).mean()) / 2
 
 
-def _sum_of_verdicts(networks: Networks, params: Tree, stats: Tree, photo: jax.Array) -> jax.Array:
-    """Of each photo, its mean logit over places, all verdicts alike; summed over the batch, for its slope."""
-    verdicts, _ = apply(networks.discriminator, params, stats, photo)
-    leaves = jax.tree.leaves(verdicts)
-    return sum(leaf.reshape(len(photo), -1).mean(1).sum() for leaf in leaves) / len(leaves)
+def _judge(networks: Networks, params: Tree, stats: Tree, photo: jax.Array) -> Any:
+    """A discriminator's verdicts alone."""
+    return apply(networks.discriminator, params, stats, photo)[0]

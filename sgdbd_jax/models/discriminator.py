@@ -29,12 +29,13 @@ class Discriminator(nn.Module):
         """How real a photo looks.
 
         Args:
-            photo: `[B, H, W, 3]` float32 RGB in [0, 1], any size.
+            photo: `[B, H, W, 3]` float32 RGB in [0, 1], any size; in blocks, an odd last row or column is not seen.
             train: whether BatchNorm uses, and updates from, this batch's statistics.
 
         Returns:
             `[B]` float32 logits, positive for real; with `config.patches`, a tuple of these and, for each of the
-            convolutions that it names, `[B, H', W']` logits of the patches that its places see.
+            convolutions that it names, in their order, `[B, H', W']` logits of the patches that its places see (as
+            PatchGAN's, Isola et al. 2017).
         """
         config = self.config
         x = normalise(photo, config.input)

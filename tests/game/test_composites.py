@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgdbd_jax.game.composites import composites, paste
+from sgdbd_jax.game.composites import composites, decided, paste
 
 SOURCE, CLEAR, BLUR = jnp.asarray(np.random.default_rng(0).uniform(size=(3, 2, 4, 5, 3)), jnp.float32)
 
@@ -72,3 +72,10 @@ def test_the_mask_s_gradient_is_the_difference_of_the_photos():
 def test_shapes_that_would_broadcast_are_refused(mask, inside, outside):
     with pytest.raises(AssertionError):
         paste(mask, inside, outside)
+
+
+def test_decisions_are_exactly_0_or_1_and_have_the_mask_s_gradient():
+    mask = jnp.asarray([0.0, 0.1, 0.3, 0.5, 0.5001, 0.7, 0.9999, 1.0])
+    np.testing.assert_array_equal(decided(mask), [0, 0, 0, 0, 1, 1, 1, 1])
+    weights = jnp.arange(8.0)
+    np.testing.assert_array_equal(jax.grad(lambda mask: (weights * decided(mask)).sum())(mask), weights)

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 import pytest
 from tiny_game import CONFIG, TinyClassifier, TinyGenerator, classifier_variables, make_batch, networks
+from twins import compiled, random_variables
 
 from sgdbd_jax.config import OptimiserConfig
 from sgdbd_jax.errors import UserError
@@ -21,6 +22,7 @@ from sgdbd_jax.models.convolution import plain, tile
 from sgdbd_jax.models.discriminator import Discriminator
 from sgdbd_jax.models.layers import to_unit
 from sgdbd_jax.models.networks import Networks
+from sgdbd_jax.presets import PRESETS
 from sgdbd_jax.training.parallel import parallelize
 from sgdbd_jax.training.state import FitState, init_game, init_net, make_optimiser
 from sgdbd_jax.training.step import classifier_loss, make_disc_step, make_fit_step, make_game_step, mask_loss
@@ -581,3 +583,25 @@ def test_the_weights_of_a_batch_are_those_of_its_pixels():
         batch = {"mask": truth, "weight": jnp.array(weight, jnp.uint8).reshape(1, 2, 2, 1)}
         assert float(mask_loss(logits, batch)[0]) == pytest.approx(wanted.mean(), rel=1e-6)
     assert float(mask_loss(logits, {"mask": truth})[0]) == pytest.approx(each.mean(), rel=1e-6)
+
+
+def test_a_round_of_preset_game_moves_every_network_and_stays_finite():
+    """Its own networks, narrow, with every lever at work: second derivatives pass through our own convolutions."""
+    changes = {f"{name}.width": 0.05 for name in ("generator", "discriminator", "classifier")}
+    levers = {"hard": True, "r1_weight": 1.0, "temperature": 0.5, "binarisation_ramp": 10}
+    config = replace(PRESETS["game"], changes | levers | {"crop": 32, "batch": 2})
+    nets, rng = Networks.of(config), np.random.default_rng(0)
+    state, batch = init_game(config, nets), make_batch(config)
+    state = state.replace(generator=state.generator.with_ema())
+    classifier = random_variables(nets.classifier, 32, rng) if config.game.bilateral_weight else {}
+    after, metrics = compiled(make_game_step(config, nets), state, classifier, batch)(state, classifier, batch)
+    assert {"slope_clear", "slope_blur", "binarisation", "adversarial_clear", "d_loss_blur"} <= metrics.keys()
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((after, metrics)))
+    for name in ("generator", *DISCS):
+        before, now = getattr(state, name).params, getattr(after, name).params
+        assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(moved(before, now))) > 1e-5
+    judge = after.disc_clear.params
+    assert all(
+        float(jnp.abs(judge[f"patch{at}"]["kernel"] - state.disc_clear.params[f"patch{at}"]["kernel"]).max()) > 0
+        for at in (3, 5, 6)
+    )
