@@ -60,8 +60,6 @@ def main(argv: list[str] | None = None) -> int:
     from sgdbd_jax.models.networks import make_generator
 
     multiple = make_generator(config.generator).multiple
-    if config.crops.crop % multiple:
-        raise UserError(f"--size: {config.crops.crop} must be a multiple of {multiple} for this preset's generator")
     if "torch" in against and (config.crops.crop, options.batch) == (multiple, 1):
         raise UserError(
             f"--batch: one crop of {multiple} pixels is too little for PyTorch's BatchNorm; take more, or 2"

@@ -275,7 +275,7 @@ def test_a_folder_that_cannot_be_is_refused_before_anything_starts(tmp_path, mon
         (
             "fit",
             ["--preset", "lite", "--size", "48"],
-            r"--size: 48 must be a multiple of 32 for this preset's generator",
+            r"crop: 48 must be a multiple of 32 for generator\.network 'lite'",
         ),
     ],
 )

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 import pytest
 from tiny_game import CONFIG, TinyClassifier, TinyGenerator, classifier_variables, make_batch, networks
-from twins import compiled, random_variables
+from twins import compiled
 
 from sgdbd_jax.config import OptimiserConfig
 from sgdbd_jax.errors import UserError
@@ -585,23 +585,18 @@ def test_the_weights_of_a_batch_are_those_of_its_pixels():
     assert float(mask_loss(logits, {"mask": truth})[0]) == pytest.approx(each.mean(), rel=1e-6)
 
 
-def test_a_round_of_preset_game_moves_every_network_and_stays_finite():
-    """Its own networks, narrow, with every lever at work: second derivatives pass through our own convolutions."""
-    changes = {f"{name}.width": 0.05 for name in ("generator", "discriminator", "classifier")}
-    levers = {"hard": True, "r1_weight": 1.0, "temperature": 0.5, "binarisation_ramp": 10}
-    config = replace(PRESETS["game"], changes | levers | {"crop": 32, "batch": 2})
-    nets, rng = Networks.of(config), np.random.default_rng(0)
+def test_a_round_of_preset_game_s_discriminator_with_every_lever_moves_it_and_the_generator_and_stays_finite():
+    """One side, narrow: slopes of slopes pass through our own convolutions, its norms and its patches."""
+    changes = {"discriminator.width": 0.05, "crop": 32, "batch": 2, "discriminators": "clear"}
+    changes |= {"hard": True, "r1_weight": 1.0, "temperature": 0.5, "binarisation_ramp": 10}
+    config = replace(PRESETS["game"], changes)
+    nets = dataclasses.replace(NETWORKS, discriminator=Discriminator(config.discriminator))
     state, batch = init_game(config, nets), make_batch(config)
     state = state.replace(generator=state.generator.with_ema())
-    classifier = random_variables(nets.classifier, 32, rng) if config.game.bilateral_weight else {}
-    after, metrics = compiled(make_game_step(config, nets), state, classifier, batch)(state, classifier, batch)
-    assert {"slope_clear", "slope_blur", "binarisation", "adversarial_clear", "d_loss_blur"} <= metrics.keys()
+    after, metrics = compiled(make_game_step(config, nets), state, {}, batch)(state, {}, batch)
+    assert {"slope_clear", "binarisation", "adversarial_clear", "d_loss_clear"} <= metrics.keys()
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((after, metrics)))
-    for name in ("generator", *DISCS):
-        before, now = getattr(state, name).params, getattr(after, name).params
-        assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(moved(before, now))) > 1e-5
-    judge = after.disc_clear.params
-    assert all(
-        float(jnp.abs(judge[f"patch{at}"]["kernel"] - state.disc_clear.params[f"patch{at}"]["kernel"]).max()) > 0
-        for at in (3, 5, 6)
-    )
+    for name in ("generator", "disc_clear"):
+        moves = moved(getattr(state, name).params, getattr(after, name).params)
+        assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(moves)) > 1e-5
+    assert all(float(jnp.abs(moves[f"patch{at}"]["kernel"]).max()) > 0 for at in (3, 5, 6))
