@@ -16,7 +16,6 @@ import json
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sgdbd_jax.backend import start_jax
 from sgdbd_jax.cli import allocator, command, compiled
@@ -24,10 +23,6 @@ from sgdbd_jax.cli.training import run_training
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.presets import RELEASE_DISCRIMINATOR, SELF_TRAINED
 from sgdbd_jax.training.trials import Trial, Trials
-
-if TYPE_CHECKING:
-    pass
-
 
 RATES = {
     "generator_optimiser.learning_rate": 5e-4,

@@ -517,5 +517,5 @@ FREE_FIELDS = frozenset(
         *(f"validation.validation_{name}" for name in ("images", "masks", "names")),
     )
 )
-# Of these, what decides how masks come out: what validation scores, and what a generator learns from its own.
+# Of these, what decides how masks come out, which validation scores.
 MASK_FIELDS = frozenset(f"prediction.{name}" for name in ("refine", "colours", "middle", "gain"))

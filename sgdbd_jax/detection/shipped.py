@@ -14,7 +14,7 @@ GENERATOR = "generator.safetensors"
 SHIPPED = {"accurate": GENERATOR, "lite": "lite.safetensors"}  # by the names that commands know them by
 DEFAULT = "lite"
 
-_whole: set[Path] = set()
+_whole: set[Path] = set()  # files whose SHA-256 was found to be the manifest's
 
 
 def weight_file(name: str | os.PathLike) -> Path:

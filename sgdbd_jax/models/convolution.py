@@ -22,8 +22,8 @@ PATCHES = 2**17  # numbers gathered for one matrix product of the weight gradien
 LARGE = 64 * 64  # pixels of a map from which photos are convolved one by one, for the same reason
 NARROW = 4  # channels out, up to which the vector units would idle: one product for all taps fills them
 WIDE = 128  # channels in and out, from which fewer multiplications are worth the additions
-WIDE_READY = 64  # and where the filters were transformed beforehand
-SMALL = 16 * 16  # pixels of a map below which they are not
+WIDE_READY = 64  # the same where filters were transformed beforehand, whatever the map's size
+SMALL = 16 * 16  # pixels of a map below which they are not worth it, if filters are made in the call
 MANY = 64 * 64  # pixels of a batch's maps from which the larger tile, with more filters to make, is worth it
 
 # F(m, 3): m outputs of a filter of three taps from m + 2 products: out = A @ ((G @ taps) * (B @ pixels)).

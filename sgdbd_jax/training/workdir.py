@@ -35,8 +35,8 @@ def claim_workdir(workdir: Path, config: Config, inputs: Mapping[str, str] | Non
 
     Args:
         workdir: the folder.
-        config: all but its `FREE_FIELDS` must stay; of these, `MASK_FIELDS` where a generator learns from its own
-            masks, or where there is validation, and the game's steps where it learns from its own masks after them.
+        config: all but its `FREE_FIELDS` must stay; of these, `MASK_FIELDS` where there is validation, and where a
+            generator learns from its own masks, their gain and middle, and the game's steps before that.
         inputs: what tells its photos, and the weights that it starts from, from others, by name.
 
     Raises:
@@ -55,9 +55,9 @@ def claim_workdir(workdir: Path, config: Config, inputs: Mapping[str, str] | Non
                 " choose another --workdir"
             )
         # What learns from its own masks learns from those that the game, as long as it was, has led to.
-        taught = bool(config.self_training.taught_steps)
-        fixed = {"game.steps"} if taught else frozenset()
-        fixed |= MASK_FIELDS if taught or "photos of validation" in now["inputs"] else frozenset()
+        taught = bool(config.self_training.taught_steps) and not config.supervised
+        fixed = {"game.steps", "prediction.gain", "prediction.middle"} if taught else set()
+        fixed |= MASK_FIELDS if "photos of validation" in now["inputs"] else set()
         changed = differences(before["config"], now["config"], leave_out=FREE_FIELDS - fixed)
         changed += differences(before["inputs"], now["inputs"])
         if changed:

@@ -80,8 +80,13 @@ def test_how_masks_are_delivered_may_change_where_nothing_went_by_it(tmp_path):
     claim_workdir(tmp_path, replace(DEMO, {**MASKS, "reduced": True, "half": True}))
 
 
-@pytest.mark.parametrize("field", MASKS)
-@pytest.mark.parametrize(("changes", "inputs"), [({"taught_steps": 4}, {}), ({}, {"photos of validation": "3 (a)"})])
+VALIDATED = {"photos of validation": "3 (a)"}
+
+
+@pytest.mark.parametrize(
+    ("field", "changes", "inputs"),
+    [(field, {}, VALIDATED) for field in MASKS] + [(field, {"taught_steps": 4}, {}) for field in ("middle", "gain")],
+)
 def test_what_a_generator_learned_from_and_what_chose_the_best_stays(tmp_path, field, changes, inputs):
     config = replace(DEMO, changes)
     claim_workdir(tmp_path, config, inputs)
@@ -89,6 +94,20 @@ def test_what_a_generator_learned_from_and_what_chose_the_best_stays(tmp_path, f
     claim_workdir(tmp_path, replace(config, {"reduced": True, "half": True}), inputs)
     with pytest.raises(UserError, match=rf"prediction\.{field} was .*; validation and taught_steps go by masks"):
         claim_workdir(tmp_path, replace(config, {field: MASKS[field]}), inputs)
+
+
+@pytest.mark.parametrize(
+    ("changes", "free"),
+    [
+        ({"taught_steps": 4}, {"refine": True, "colours": False}),  # its own masks are refined in one way always
+        ({"taught_steps": 4, "supervised": True}, {**MASKS, "steps": 700}),  # it has no other stage
+    ],
+)
+def test_what_no_stage_goes_by_may_change(tmp_path, changes, free):
+    config = replace(DEMO, changes)
+    claim_workdir(tmp_path, config)
+    (tmp_path / "classifier.safetensors").touch()
+    claim_workdir(tmp_path, replace(config, free))
 
 
 def test_a_run_of_an_earlier_version_is_refused_in_one_line_that_says_what_made_it(tmp_path):
