@@ -16,7 +16,7 @@ from typing import Any
 
 from sgdbd_jax.backend import start_jax
 from sgdbd_jax.cli import allocator, command, compiled
-from sgdbd_jax.config import Config
+from sgdbd_jax.config import MULTIPLES, Config
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import replace
 from sgdbd_jax.files import check_folder
@@ -57,11 +57,8 @@ def main(argv: list[str] | None = None) -> int:
     from experiments.benchmark import measures, report
     from experiments.benchmark.plan import Plan
     from experiments.benchmark.sides import TWINS, gpu
-    from sgdbd_jax.models.networks import make_generator
 
-    multiple = make_generator(config.generator).multiple
-    if config.crops.crop % multiple:
-        raise UserError(f"--size: {config.crops.crop} must be a multiple of {multiple} for this preset's generator")
+    multiple = MULTIPLES[config.generator.network]
     if "torch" in against and (config.crops.crop, options.batch) == (multiple, 1):
         raise UserError(
             f"--batch: one crop of {multiple} pixels is too little for PyTorch's BatchNorm; take more, or 2"

@@ -267,11 +267,7 @@ def test_a_folder_that_cannot_be_is_refused_before_anything_starts(tmp_path, mon
         ("predict", ["--batches", "one"], r"--batches: 'one' is not a list of numbers such as 1,2"),
         ("step", ["--size", "40"], r"crop: 40 must be a positive multiple of 16"),
         ("fit", ["--size", "16", "--batch", "1", "--against", "torch"], "--batch: one crop of 16 pixels is too little"),
-        (
-            "fit",
-            ["--preset", "lite", "--size", "48"],
-            r"--size: 48 must be a multiple of 32 for this preset's generator",
-        ),
+        ("fit", ["--preset", "lite", "--size", "48"], r"crop: 48 must be a multiple of 32 for generator"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(run, monkeypatch, what, options, message):
