@@ -16,7 +16,7 @@ from typing import Any
 
 from sgdbd_jax.backend import start_jax
 from sgdbd_jax.cli import allocator, command, compiled
-from sgdbd_jax.config import Config
+from sgdbd_jax.config import MULTIPLES, Config
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import replace
 from sgdbd_jax.files import check_folder
@@ -57,9 +57,8 @@ def main(argv: list[str] | None = None) -> int:
     from experiments.benchmark import measures, report
     from experiments.benchmark.plan import Plan
     from experiments.benchmark.sides import TWINS, check_has_twin, gpu
-    from sgdbd_jax.models.networks import make_generator
 
-    multiple = make_generator(config.generator).multiple
+    multiple = MULTIPLES[config.generator.network]
     if "torch" in against and (config.crops.crop, options.batch) == (multiple, 1):
         raise UserError(
             f"--batch: one crop of {multiple} pixels is too little for PyTorch's BatchNorm; take more, or 2"

@@ -69,7 +69,7 @@ def test_filters_worked_out_beforehand_give_the_same_masks():
     )
     prepared = with_taps(variables)
     assert [part.shape for part in prepared["taps"]["trunk"]["conv5_1"]["taps"]] == 6 * [(1, 3, 128, 128)]
-    assert "conv3_3" not in prepared["taps"]["trunk"]  # 64 channels
+    assert "conv2_2" not in prepared["taps"]["trunk"]  # 32 channels
     expected = Generator(config).apply(variables, photo, train=False)
     found = Generator(config).apply(prepared, photo, train=False)
     assert expected.std() > 0.01  # so that agreement says something
