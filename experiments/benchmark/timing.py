@@ -18,13 +18,15 @@ from sgdbd_jax.errors import UserError
 Run = Callable[[], object]  # returns when its work is done
 Clock = Callable[[], float]  # gives seconds
 
-REST = 0.3  # seconds before each run: threads of the side before may still spin, waiting for more work
+REST = 0.3  # seconds before each run, where there are several sides: threads of the one before may still spin
 
 
 def in_turn(
     sides: Mapping[str, Run], rounds: int, *, what: str = "", warm_up: int = 1, clock: Clock = time.perf_counter
 ) -> dict[str, list[float]]:
     """Times every side once a round, A B C A B C ..., so that a slow moment of the machine meets all of them.
+
+    Between two sides there is a rest of `REST`.
 
     Args:
         sides: what to time, by name.
@@ -41,7 +43,7 @@ def in_turn(
     with tqdm(desc=what, total=(warm_up + rounds) * len(sides), unit="run", delay=2, leave=False) as bar:
         for number in range(warm_up + rounds):
             for name, run in sides.items():
-                time.sleep(REST)
+                time.sleep(REST if len(sides) > 1 else 0)
                 start = clock()
                 run()
                 if number >= warm_up:
