@@ -320,6 +320,9 @@ class GameConfig(Section):
         False,
         "composites are of the mask's decisions, 0 or 1, whose gradient is taken as the mask's (Bengio et al. 2013)",
     )
+    smoothing: float = option(
+        0.0, "composites are of the mask under a Gaussian of this many pixels, which can carry no fine pattern", WEIGHT
+    )
     r1_weight: float = option(
         0.0, "half of the weight of D's squared slope at real photos (Mescheder et al. 2018)", WEIGHT
     )

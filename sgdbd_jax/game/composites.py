@@ -2,6 +2,8 @@
 
 import chex
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.lax import stop_gradient
 
 
@@ -49,3 +51,25 @@ def decided(mask: jax.Array) -> jax.Array:
     """
     decisions = (mask > 0.5).astype(mask.dtype)
     return stop_gradient(decisions) + (mask - stop_gradient(mask))  # in this order exactly 0 or 1
+
+
+def smoothed(mask: jax.Array, sigma: float) -> jax.Array:
+    """A mask under a Gaussian, which can carry no pattern finer than that, by which a discriminator would be fooled.
+
+    Args:
+        mask: `[B, H, W, 1]` float in [0, 1].
+        sigma: of the Gaussian, in pixels, above 0. It is cut at the photo's sides, and its weights sum to 1 there too.
+
+    Returns:
+        `[B, H, W, 1]` in [0, 1].
+    """
+    chex.assert_rank(mask, 4)
+    down, across = (jnp.asarray(_gaussian(side, sigma), mask.dtype) for side in mask.shape[1:3])
+    return jnp.einsum("ih,bhwc,jw->bijc", down, mask, across)
+
+
+def _gaussian(side: int, sigma: float) -> np.ndarray:
+    """`[side, side]`: row i has the weights of all places for place i, which sum to 1."""
+    places = np.arange(side)
+    weights = np.exp(-(((places[:, None] - places) / sigma) ** 2) / 2)
+    return weights / weights.sum(axis=1, keepdims=True)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.lax import stop_gradient
 
 from sgdbd_jax.config import GameConfig
-from sgdbd_jax.game.composites import composites, decided, paste
+from sgdbd_jax.game.composites import composites, decided, paste, smoothed
 from sgdbd_jax.game.losses import (
     adversarial_loss,
     bilateral_loss,
@@ -75,7 +75,8 @@ def objective(
     logits, new["generator"] = apply(networks.generator, params["generator"], stats["generator"], shown)
     logits, on_pastes = jnp.split(logits, [len(photos["source"])])
     mask = jax.nn.sigmoid(logits / game.temperature)
-    shown_mask = decided(mask) if game.hard else mask
+    shown_mask = smoothed(mask, game.smoothing) if game.smoothing else mask
+    shown_mask = decided(shown_mask) if game.hard else shown_mask
     pair = composites(shown_mask, photos["source"], photos["clear"], photos["blur"])  # C_c, C_b: Eq. 1, 2
     fake = dict(zip(("clear", "blur"), pair))
     real = {side: photos[f"{side}_real" if game.second_draw else side] for side in fake}
