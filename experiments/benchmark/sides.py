@@ -47,6 +47,7 @@ WITHOUT_TWIN = {
     "game.binarisation_ramp": 0,
     "game.temperature": 1.0,
     "game.hard": False,
+    "game.smoothing": 0.0,
     "game.r1_weight": 0.0,
 }
 ONNX = "onnxruntime"  # of the detector alone

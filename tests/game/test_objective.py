@@ -246,6 +246,24 @@ def test_a_low_temperature_decides_the_game_s_masks():
     np.testing.assert_allclose(grads["generator"], taught(mask, mask * (1 - mask) / 0.25), rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("hard", [False, True])
+def test_composites_are_of_the_smoothed_mask_and_mask_terms_of_the_mask_itself(hard):
+    """The Gaussian is linear, so what it is given learns by its transpose; decisions come after it."""
+    mask, sigma = sigmoid(LOGITS), 0.8
+    weigh = [np.exp(-((np.subtract.outer(*[np.arange(side)] * 2) / sigma) ** 2) / 2) for side in (2, 3)]
+    down, across = (each / each.sum(1, keepdims=True) for each in weigh)
+    smooth = np.einsum("ih,bhwc,jw->bijc", down, mask, across)
+    shown = (smooth > 0.5).astype(np.float32) if hard else smooth
+    _, outcome, grads = by_hand(smoothing=sigma, hard=hard, binarisation_weight=2.0)
+    for side, (fake, *_) in judged(shown).items():
+        assert float(outcome.g_terms[f"adversarial_{side}"]) == pytest.approx(-ETA * softplus(fake).mean(), rel=1e-4)
+    assert float(outcome.g_terms["binarisation"]) == pytest.approx(2 * np.minimum(mask, 1 - mask).mean(), rel=1e-5)
+    np.testing.assert_allclose(outcome.mask, mask, rtol=1e-5)
+    back = np.einsum("ih,bijc,jw->bhwc", down, taught(shown, 1), across)
+    back = back + 2 * np.where(mask < 0.5, 1, -1) / mask.size
+    np.testing.assert_allclose(grads["generator"], back * mask * (1 - mask), rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("ramp", "step", "share"), [(0, 0, 1), (1, 0, 1), (10, 0, 0.1), (10, 4, 0.5), (10, 9, 1), (10, 10**6, 1)]
 )

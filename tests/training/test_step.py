@@ -588,7 +588,7 @@ def test_the_weights_of_a_batch_are_those_of_its_pixels():
 def test_a_round_of_preset_game_s_discriminator_with_every_lever_moves_it_and_the_generator_and_stays_finite():
     """One side, narrow: slopes of slopes pass through our own convolutions, its norms and its patches."""
     changes = {"discriminator.width": 0.05, "crop": 32, "batch": 2, "discriminators": "clear"}
-    changes |= {"hard": True, "r1_weight": 1.0, "temperature": 0.5, "binarisation_ramp": 10}
+    changes |= {"hard": True, "smoothing": 2.0, "r1_weight": 1.0, "temperature": 0.5, "binarisation_ramp": 10}
     config = replace(PRESETS["game"], changes)
     nets = dataclasses.replace(NETWORKS, discriminator=Discriminator(config.discriminator))
     state, batch = init_game(config, nets), make_batch(config)
