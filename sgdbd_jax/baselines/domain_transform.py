@@ -47,7 +47,7 @@ def _filter(spatial: float, range_: float, rounds: int, x: jax.Array, guide: jax
 
 
 def _distances(guide: jax.Array, slope: float) -> jax.Array:
-    """How far apart neighbours along the first axis are in the transformed domain; of the first, how far from itself."""
+    """How far each is in the transformed domain from the one before it along the first axis; the first, from itself."""
     steps = jnp.abs(jnp.diff(guide, axis=0)).sum(-1)
     return 1 + slope * jnp.pad(steps, ((1, 0), (0, 0)))
 
