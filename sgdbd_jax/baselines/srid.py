@@ -58,8 +58,8 @@ def detect(photo: Any, learned: Mapping[str, Any] | None = None) -> np.ndarray:
     levels = np.pad(levels, ((0, max(SIDE - height, 0)), (0, max(SIDE - width, 0))), mode="edge")
     counts = count_atoms(levels, (_shipped() if learned is None else learned)["dictionary"])
     before, after = SIDE // 2 - 1, SIDE // 2
-    guide = levels[before:-after, before:-after] / np.float32(255)
-    guide = cv2.GaussianBlur(guide, (5, 5), 1, borderType=cv2.BORDER_CONSTANT)
+    inner = levels[before:-after, before:-after] / np.float32(255)
+    guide = cv2.GaussianBlur(inner, (5, 5), 1, borderType=cv2.BORDER_CONSTANT)
     disk = np.hypot(*np.mgrid[-2:3, -2:3]) <= 2
     known = cv2.erode((counts > EDGE).astype(np.float32), disk.astype(np.uint8))
     reach = domain_transform.filter(known, guide, 15, 0.15)
