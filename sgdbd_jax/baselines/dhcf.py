@@ -115,7 +115,7 @@ def detect(photo: Any, learned: Mapping[str, Any] | None = None) -> np.ndarray:
     photo = checked(photo)
     height, width = photo.shape[:2]
     photo = np.pad(photo, ((0, max(3 - height, 0)), (0, max(3 - width, 0)), (0, 0)), mode="edge")  # for the matting
-    blur, confidence = blur_at_edges(photo, _shipped() if learned is None else learned)
+    blur, confidence = blur_at_edges(photo, learned)
     known = blur > 0
     if not known.any():
         return np.zeros((height, width), np.float32)
@@ -127,16 +127,17 @@ def detect(photo: Any, learned: Mapping[str, Any] | None = None) -> np.ndarray:
     return minmax(weighted_median(sharpness, smooth, radius=5, range_=0.25, rounds=3)[:height, :width])
 
 
-def blur_at_edges(photo: np.ndarray, learned: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def blur_at_edges(photo: np.ndarray, learned: Mapping[str, Any] | None = None) -> tuple[np.ndarray, np.ndarray]:
     """How blurred the edges are.
 
     Args:
         photo: `[H, W, 3]` uint8.
-        learned: as `read` and `train` give it.
+        learned: as `read` and `train` give it; what is shipped by default.
 
     Returns:
         The blur's sigma in pixels, one of `SIGMAS`, and its probability; both `[H, W]` float32, and 0 off the edges.
     """
+    learned = _shipped() if learned is None else learned
     blur, confidence = np.zeros((2, *photo.shape[:2]), np.float32)
     for edges, scale in zip(SEEN.of(photo), (WEAK, STRONG)):
         places = np.argwhere(edges)
@@ -254,17 +255,21 @@ def _fit(
 
     begin = int(state["step"])
     reporter.stage("DHCF's network", begin, steps)
-    for step in range(begin, steps):
-        chosen = np.random.default_rng([seed, step]).integers(len(labels), size=BATCH)
-        batch = Patches(*(part[chosen] for part in examples))
-        state, value, accuracy = _update(steps, np.uint32(seed), state, batch, labels[chosen])
-        told = step % 100 == 99
-        reporter.step({"loss": float(value), "accuracy": float(accuracy)} if told else None)
-        stop = should_stop()
-        if checkpoints and (stop or (step + 1) % KEPT == 0 or step + 1 == steps):
-            checkpoints.save(step + 1, state)
-        if stop:
-            raise Stopped
+    try:
+        for step in range(begin, steps):
+            chosen = np.random.default_rng([seed, step]).integers(len(labels), size=BATCH)
+            batch = Patches(*(part[chosen] for part in examples))
+            state, value, accuracy = _update(steps, np.uint32(seed), state, batch, labels[chosen])
+            told = step % 100 == 99
+            reporter.step({"loss": float(value), "accuracy": float(accuracy)} if told else None)
+            stop = should_stop()
+            if checkpoints and (stop or (step + 1) % KEPT == 0 or step + 1 == steps):
+                checkpoints.save(step + 1, state)
+            if stop:
+                raise Stopped
+    finally:
+        if checkpoints:
+            checkpoints.close()
     return state["variables"]
 
 

@@ -105,7 +105,8 @@ def train(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Learns a dictionary by K-SVD from patches of clear photos that were blurred, and are of whole levels again.
 
-    K-SVD, since the tolerance is that of its authors' programs; the same tolerance holds in the training.
+    K-SVD, since the tolerance is that of its authors' programs; the same tolerance holds in the training. It takes a
+    minute at most, and keeps nothing on the way.
 
     Args:
         photos: `[H, W, 3]` uint8, sharp.
