@@ -23,6 +23,8 @@ WINDOWS = (7, 15, 31, 63)  # pixels a side, all around the same pixel
 LAYERS = sum(WINDOWS) + 1  # how many of the smallest coefficients are kept
 REACH = max(WINDOWS) // 2
 BLOCK = (8, 128)  # pixels at a time: all coefficients of a photo would take gigabytes
+RUN = 16  # of them along a row, and
+GROUP = 8  # rows of a transform, to a matrix product
 
 
 def detect(photo: np.ndarray) -> np.ndarray:
@@ -93,12 +95,6 @@ def sorted_coefficients(gradient: np.ndarray) -> np.ndarray:
     return smallest
 
 
-def high_frequencies(side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of a window's coefficients at and below the transform's other diagonal."""
-    row, column = np.indices((side, side))
-    return np.nonzero(row + column >= side - 1)
-
-
 @jit
 def _coefficients(block: jax.Array) -> jax.Array:
     """Absolute high-frequency coefficients of all windows around the pixels of a block.
@@ -109,15 +105,32 @@ def _coefficients(block: jax.Array) -> jax.Array:
     Returns:
         `[8, 128, 2660]` float32, in no order.
     """
+    found = [each for side in WINDOWS for each in _high_frequencies(block, side)]
+    return jnp.abs(jnp.concatenate(found, axis=-1)).reshape(*BLOCK, -1)
+
+
+def _high_frequencies(block: jax.Array, side: int) -> list[jax.Array]:
+    """The transforms of windows of one size, at and below the diagonal: row + column >= side - 1.
+
+    Columns are transformed by a matrix product. Rows are too, each run of pixels by one product with a matrix that holds
+    the basis once for every pixel, further and further on: more work on paper, but no window is ever copied out.
+
+    Returns:
+        For each row of the transform, `[8, 8, 16, its columns]`: the block's rows, its runs, and their pixels.
+    """
     rows, columns = BLOCK
+    basis = scipy.fft.dct(np.eye(side), axis=0, norm="ortho").astype(np.float32)
+    start, reach = REACH - side // 2, RUN + side - 1
+    lines = jnp.tensordot(basis, jnp.stack([block[start + i : start + i + rows] for i in range(side)]), 1)
+    runs = jnp.stack([lines[..., start + x : start + x + reach] for x in range(0, columns, RUN)], axis=2)
     found = []
-    for side in WINDOWS:
-        basis = jnp.asarray(scipy.fft.dct(np.eye(side), axis=0, norm="ortho"), jnp.float32)
-        start = REACH - side // 2
-        lines = jnp.stack([block[start + i : start + i + rows] for i in range(side)])
-        lines = jnp.einsum("ui,irx->rxu", basis, lines, precision="highest")
-        windows = jnp.stack([lines[:, start + i : start + i + columns] for i in range(side)], axis=-1)
-        transformed = jnp.einsum("rxui,vi->rxuv", windows, basis, precision="highest")
-        kept = high_frequencies(side)
-        found.append(transformed.reshape(rows, columns, -1)[..., np.ravel_multi_index(kept, (side, side))])
-    return jnp.abs(jnp.concatenate(found, axis=-1))
+    for first in range(0, side, GROUP):  # a few rows of the transform, which need about the same columns
+        group = range(first, min(first + GROUP, side))
+        lowest = side - 1 - group[-1]
+        shifted = np.zeros((reach, RUN, side - lowest), np.float32)
+        for x in range(RUN):
+            shifted[x : x + side, x] = basis[lowest:].T
+        product = runs[group[0] : group[-1] + 1].reshape(-1, reach) @ shifted.reshape(reach, -1)
+        transformed = product.reshape(len(group), rows, -1, RUN, side - lowest)
+        found += [transformed[i, ..., side - 1 - row - lowest :] for i, row in enumerate(group)]
+    return found
