@@ -5,9 +5,6 @@ Gradient Magnitudes", CVPR 2017. Grade A: read from the authors' program, and th
 but for rounding. Learned from nothing. Where a photo is sharp, even the smallest of the coefficients are large.
 """
 
-import concurrent.futures
-import os
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +15,7 @@ from sgdbd_jax.baselines import domain_transform
 from sgdbd_jax.baselines.extra import needed
 from sgdbd_jax.baselines.maps import checked, grey, minmax
 from sgdbd_jax.compiling import jit
+from sgdbd_jax.data.threads import work_ahead
 
 WINDOWS = (7, 15, 31, 63)  # pixels a side, all around the same pixel
 LAYERS = sum(WINDOWS) + 1  # how many of the smallest coefficients are kept
@@ -25,6 +23,7 @@ REACH = max(WINDOWS) // 2
 BLOCK = (8, 128)  # pixels at a time: all coefficients of a photo would take gigabytes
 RUN = 16  # of them along a row, and
 GROUP = 8  # rows of a transform, to a matrix product
+WORKERS = 4  # NumPy sorts on one core; each has some 30 MB
 
 
 def detect(photo: np.ndarray) -> np.ndarray:
@@ -82,16 +81,15 @@ def sorted_coefficients(gradient: np.ndarray) -> np.ndarray:
     padded = np.pad(gradient, ((REACH, REACH + -height % rows), (REACH, REACH + -width % columns)))
     smallest = np.empty((height, width, LAYERS), np.float32)
 
-    def work(corner: tuple[int, int]) -> None:
+    def work(corner: tuple[int, int]) -> np.ndarray:
         row, column = corner
-        block = padded[row : row + rows + 2 * REACH, column : column + columns + 2 * REACH]
-        here = smallest[row : row + rows, column : column + columns]
-        found = np.asarray(_coefficients(block))[: here.shape[0], : here.shape[1]]
-        here[:] = np.sort(np.partition(found, LAYERS - 1, axis=-1)[..., :LAYERS], axis=-1)
+        found = np.asarray(_coefficients(padded[row : row + rows + 2 * REACH, column : column + columns + 2 * REACH]))
+        return np.sort(np.partition(found, LAYERS - 1, axis=-1)[..., :LAYERS], axis=-1)
 
     corners = [(row, column) for row in range(0, height, rows) for column in range(0, width, columns)]
-    with concurrent.futures.ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:  # NumPy sorts on one core
-        list(threads.map(work, corners))
+    for (row, column), found in zip(corners, work_ahead(work, corners, workers=WORKERS)):
+        here = smallest[row : row + rows, column : column + columns]
+        here[:] = found[: here.shape[0], : here.shape[1]]
     return smallest
 
 
