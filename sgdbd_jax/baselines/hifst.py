@@ -5,6 +5,9 @@ Gradient Magnitudes", CVPR 2017. Grade A: read from the authors' program, and th
 but for rounding. Learned from nothing. Where a photo is sharp, even the smallest of the coefficients are large.
 """
 
+import functools
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +24,7 @@ WINDOWS = (7, 15, 31, 63)  # pixels a side, all around the same pixel
 LAYERS = sum(WINDOWS) + 1  # how many of the smallest coefficients are kept
 REACH = max(WINDOWS) // 2
 BLOCK = (8, 128)  # pixels at a time: all coefficients of a photo would take gigabytes
-RUN = 16  # of them along a row, and
+RUN = 16  # of them along a row, at least the rows of a block, and
 GROUP = 8  # rows of a transform, to a matrix product
 WORKERS = 4  # NumPy sorts on one core; each has some 30 MB
 
@@ -83,7 +86,8 @@ def sorted_coefficients(gradient: np.ndarray) -> np.ndarray:
 
     def work(corner: tuple[int, int]) -> np.ndarray:
         row, column = corner
-        found = np.asarray(_coefficients(padded[row : row + rows + 2 * REACH, column : column + columns + 2 * REACH]))
+        block = padded[row : row + rows + 2 * REACH, column : column + columns + 2 * REACH]
+        found = np.asarray(_coefficients(block, _bases()))
         return np.sort(np.partition(found, LAYERS - 1, axis=-1)[..., :LAYERS], axis=-1)
 
     corners = [(row, column) for row in range(0, height, rows) for column in range(0, width, columns)]
@@ -94,41 +98,53 @@ def sorted_coefficients(gradient: np.ndarray) -> np.ndarray:
 
 
 @jit
-def _coefficients(block: jax.Array) -> jax.Array:
+def _coefficients(block: jax.Array, bases: Mapping[int, np.ndarray]) -> jax.Array:
     """Absolute high-frequency coefficients of all windows around the pixels of a block.
 
     Args:
         block: `[8 + 62, 128 + 62]` float32.
+        bases: of `_bases`.
 
     Returns:
-        `[8, 128, 2660]` float32, in no order.
+        `[8, 128, more than 2660]` float32, in no order; infinity where a coefficient is not of the high ones.
     """
-    found = [each for side in WINDOWS for each in _high_frequencies(block, side)]
-    return jnp.abs(jnp.concatenate(found, axis=-1)).reshape(*BLOCK, -1)
+    found = [each for side in WINDOWS for each in _high_frequencies(block, side, bases[side])]
+    return jnp.concatenate(found, axis=-1).reshape(*BLOCK, -1)
 
 
-def _high_frequencies(block: jax.Array, side: int) -> list[jax.Array]:
+def _high_frequencies(block: jax.Array, side: int, basis: jax.Array) -> list[jax.Array]:
     """The transforms of windows of one size, at and below the diagonal: row + column >= side - 1.
 
-    Columns are transformed by a matrix product. Rows are too, each run of pixels by one product with a matrix that holds
-    the basis once for every pixel, further and further on: more work on paper, but no window is ever copied out.
+    Down and across, the windows of a run of pixels are transformed by one product with a matrix that has the basis once
+    for every pixel, further and further on: more work on paper, but no window is ever copied out.
 
     Returns:
-        For each row of the transform, `[8, 8, 16, its columns]`: the block's rows, its runs, and their pixels.
+        For a few of the transform's rows after the other, `[8, 8, 16, those rows and the columns that any needs]`: the
+        block's rows, its runs, and their pixels.
     """
     rows, columns = BLOCK
-    basis = scipy.fft.dct(np.eye(side), axis=0, norm="ortho").astype(np.float32)
-    start, reach = REACH - side // 2, RUN + side - 1
-    lines = jnp.tensordot(basis, jnp.stack([block[start + i : start + i + rows] for i in range(side)]), 1)
-    runs = jnp.stack([lines[..., start + x : start + x + reach] for x in range(0, columns, RUN)], axis=2)
+    start = REACH - side // 2
+    down = basis[:, :rows, : rows + side - 1].reshape(side * rows, -1)
+    lines = (down @ block[start : start + rows + side - 1]).reshape(side, rows, -1)
+    firsts = range(start, start + columns, RUN)
+    runs = jnp.stack([lines[..., first : first + RUN + side - 1] for first in firsts], axis=2)
     found = []
-    for first in range(0, side, GROUP):  # a few rows of the transform, which need about the same columns
-        group = range(first, min(first + GROUP, side))
-        lowest = side - 1 - group[-1]
-        shifted = np.zeros((reach, RUN, side - lowest), np.float32)
-        for x in range(RUN):
-            shifted[x : x + side, x] = basis[lowest:].T
-        product = runs[group[0] : group[-1] + 1].reshape(-1, reach) @ shifted.reshape(reach, -1)
-        transformed = product.reshape(len(group), rows, -1, RUN, side - lowest)
-        found += [transformed[i, ..., side - 1 - row - lowest :] for i, row in enumerate(group)]
+    for first in range(0, side, GROUP):
+        group = np.arange(first, min(first + GROUP, side))
+        needed = np.arange(side - 1 - group[-1], side)
+        across = basis[needed[0] :].reshape(-1, RUN + side - 1)
+        product = runs[first : first + GROUP].reshape(-1, RUN + side - 1) @ across.T
+        transformed = product.reshape(len(group), rows, len(firsts), len(needed), RUN).transpose(1, 2, 4, 0, 3)
+        high = np.add.outer(group, needed) >= side - 1
+        found.append(jnp.where(high, jnp.abs(transformed), jnp.inf).reshape(*transformed.shape[:3], -1))
     return found
+
+
+@functools.cache
+def _bases() -> dict[int, np.ndarray]:
+    """Of each size of window `[side, 16, 16 + side - 1]`: the transform's basis, moved on by each pixel of a run."""
+    bases = {side: np.zeros((side, RUN, RUN + side - 1), np.float32) for side in WINDOWS}
+    for side, moved in bases.items():
+        for x in range(RUN):
+            moved[:, x, x : x + side] = scipy.fft.dct(np.eye(side), axis=0, norm="ortho")
+    return bases

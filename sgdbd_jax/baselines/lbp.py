@@ -1,9 +1,9 @@
 """LBP: how many pixels of a window stand out from most of their neighbours; in a blurred window few do.
 
 Yi and Eramian, "LBP-Based Segmentation of Defocus Blur", IEEE Transactions on Image Processing 2016. Grade A: read from
-the authors' program. Learned from nothing: its three thresholds are constants. How maps of coefficients are brought back
-to full size is bilinear here, as there, by our own reading of where a small map's pixels lie (grade B). The program also
-corrects its seeds on the way, which nothing uses.
+the authors' program. Learned from nothing: its three thresholds are constants. Two things differ: small maps are
+brought back to full size by the exact places of their pixels (grade B), and seeds are not corrected on the way, which
+nothing uses there.
 """
 
 import numpy as np

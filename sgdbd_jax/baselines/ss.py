@@ -1,9 +1,12 @@
 """SS: what is left of the logarithm of a photo's spectrum without its local mean, shared out among superpixels.
 
-Tang, Wu, Hou, Wang and Li, "A Spectral and Spatial Approach of Coarse-to-Fine Blurred Image Region Detection", IEEE Signal
-Processing Letters 2016. Grade B for the steps, which come from a student's program, and C for the constants and for the
-first step, which that program cannot mean as it stands: it is read here as Hou and Zhang's spectral residual. A
-reconstruction. Learned from nothing.
+Tang, Wu, Hou, Wang and Li, "A Spectral and Spatial Approach of Coarse-to-Fine Blurred Image Region Detection", IEEE
+Signal Processing Letters 2016. A reconstruction: grade B for the steps, which come from a student's program, and C for
+the constants and for the first step, which that program cannot mean as it stands; it is read here as Hou and Zhang's
+spectral residual, of the whole photo at its own size. Learned from nothing, but for one number that was chosen on
+validation photos: five rounds of agreement between superpixels instead of the fifty that a remark there names, with
+which the map ends near one value in each half of a photo. (On every fourth of the 100 validation photos F is 0.649
+before the superpixels, 0.614 after five rounds, 0.482 after fifty, and other scales of likeness are no better.)
 """
 
 import numpy as np
@@ -17,7 +20,7 @@ SMOOTHING = 2.5  # pixels, the standard deviation of what smooths the residual
 REGIONS, COMPACTNESS = 100, 5.0  # of the superpixels
 COLOUR_SCALE, GRADIENT_SCALE = 0.1, 0.1  # distances by which likeness falls to 1/e
 COLOUR_SHARE = 0.4  # of the colours in the likeness
-ROUNDS = 50
+ROUNDS = 5
 
 
 def detect(photo: np.ndarray) -> np.ndarray:
