@@ -91,6 +91,7 @@ def sorted_coefficients(gradient: np.ndarray) -> np.ndarray:
         return np.sort(np.partition(found, LAYERS - 1, axis=-1)[..., :LAYERS], axis=-1)
 
     corners = [(row, column) for row in range(0, height, rows) for column in range(0, width, columns)]
+    work(corners[0])  # compiled now, not by every thread
     for (row, column), found in zip(corners, work_ahead(work, corners, workers=WORKERS)):
         here = smallest[row : row + rows, column : column + columns]
         here[:] = found[: here.shape[0], : here.shape[1]]
