@@ -99,7 +99,7 @@ def sorted_coefficients(gradient: np.ndarray) -> np.ndarray:
 
 
 @jit
-def _coefficients(block: jax.Array, bases: Mapping[int, np.ndarray]) -> jax.Array:
+def _coefficients(block: jax.Array, bases: Mapping[int, jax.Array]) -> jax.Array:
     """Absolute high-frequency coefficients of all windows around the pixels of a block.
 
     Args:

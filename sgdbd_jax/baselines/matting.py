@@ -88,7 +88,7 @@ def linear_fit(alpha: np.ndarray, image: np.ndarray, epsilon: float) -> np.ndarr
 def _windows(image: np.ndarray, epsilon: float) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """Of every 3x3 window: its nine colours without their mean, the mean, and the inverse of their covariance."""
     image = np.asarray(image, np.float64)
-    mean = sum(_at(image, place) for place in PLACES) / 9
+    mean = np.add.reduce([_at(image, place) for place in PLACES]) / 9
     colours = [_at(image, place) - mean for place in PLACES]
     covariance = sum(each[..., :, None] * each[..., None, :] for each in colours) / 9
     return colours, mean, np.linalg.inv(covariance + epsilon / 9 * np.eye(3))
