@@ -5,8 +5,8 @@ Gradient Magnitudes", CVPR 2017. Grade A: read from the authors' program, and th
 but for rounding. Learned from nothing. Where a photo is sharp, even the smallest of the coefficients are large.
 """
 
-import concurrent.futures
-import os
+import functools
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +18,15 @@ from sgdbd_jax.baselines import domain_transform
 from sgdbd_jax.baselines.extra import needed
 from sgdbd_jax.baselines.maps import checked, grey, minmax
 from sgdbd_jax.compiling import jit
+from sgdbd_jax.data.threads import work_ahead
 
 WINDOWS = (7, 15, 31, 63)  # pixels a side, all around the same pixel
 LAYERS = sum(WINDOWS) + 1  # how many of the smallest coefficients are kept
 REACH = max(WINDOWS) // 2
 BLOCK = (8, 128)  # pixels at a time: all coefficients of a photo would take gigabytes
+RUN = 16  # of them along a row, at least the rows of a block, and
+GROUP = 8  # rows of a transform, to a matrix product
+WORKERS = 4  # NumPy sorts on one core; each has some 30 MB
 
 
 def detect(photo: np.ndarray) -> np.ndarray:
@@ -80,44 +84,68 @@ def sorted_coefficients(gradient: np.ndarray) -> np.ndarray:
     padded = np.pad(gradient, ((REACH, REACH + -height % rows), (REACH, REACH + -width % columns)))
     smallest = np.empty((height, width, LAYERS), np.float32)
 
-    def work(corner: tuple[int, int]) -> None:
+    def work(corner: tuple[int, int]) -> np.ndarray:
         row, column = corner
         block = padded[row : row + rows + 2 * REACH, column : column + columns + 2 * REACH]
-        here = smallest[row : row + rows, column : column + columns]
-        found = np.asarray(_coefficients(block))[: here.shape[0], : here.shape[1]]
-        here[:] = np.sort(np.partition(found, LAYERS - 1, axis=-1)[..., :LAYERS], axis=-1)
+        found = np.asarray(_coefficients(block, _bases()))
+        return np.sort(np.partition(found, LAYERS - 1, axis=-1)[..., :LAYERS], axis=-1)
 
     corners = [(row, column) for row in range(0, height, rows) for column in range(0, width, columns)]
-    with concurrent.futures.ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:  # NumPy sorts on one core
-        list(threads.map(work, corners))
+    work(corners[0])  # compiled now, not by every thread
+    for (row, column), found in zip(corners, work_ahead(work, corners, workers=WORKERS)):
+        here = smallest[row : row + rows, column : column + columns]
+        here[:] = found[: here.shape[0], : here.shape[1]]
     return smallest
 
 
-def high_frequencies(side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of a window's coefficients at and below the transform's other diagonal."""
-    row, column = np.indices((side, side))
-    return np.nonzero(row + column >= side - 1)
-
-
 @jit
-def _coefficients(block: jax.Array) -> jax.Array:
+def _coefficients(block: jax.Array, bases: Mapping[int, jax.Array]) -> jax.Array:
     """Absolute high-frequency coefficients of all windows around the pixels of a block.
 
     Args:
         block: `[8 + 62, 128 + 62]` float32.
+        bases: of `_bases`.
 
     Returns:
-        `[8, 128, 2660]` float32, in no order.
+        `[8, 128, more than 2660]` float32, in no order; infinity where a coefficient is not of the high ones.
+    """
+    found = [each for side in WINDOWS for each in _high_frequencies(block, side, bases[side])]
+    return jnp.concatenate(found, axis=-1).reshape(*BLOCK, -1)
+
+
+def _high_frequencies(block: jax.Array, side: int, basis: jax.Array) -> list[jax.Array]:
+    """The transforms of windows of one size, at and below the diagonal: row + column >= side - 1.
+
+    Down and across, the windows of a run of pixels are transformed by one product with a matrix that has the basis once
+    for every pixel, further and further on: more work on paper, but no window is ever copied out.
+
+    Returns:
+        For a few of the transform's rows after the other, `[8, 8, 16, those rows and the columns that any needs]`: the
+        block's rows, its runs, and their pixels.
     """
     rows, columns = BLOCK
+    start = REACH - side // 2
+    down = basis[:, :rows, : rows + side - 1].reshape(side * rows, -1)
+    lines = (down @ block[start : start + rows + side - 1]).reshape(side, rows, -1)
+    firsts = range(start, start + columns, RUN)
+    runs = jnp.stack([lines[..., first : first + RUN + side - 1] for first in firsts], axis=2)
     found = []
-    for side in WINDOWS:
-        basis = jnp.asarray(scipy.fft.dct(np.eye(side), axis=0, norm="ortho"), jnp.float32)
-        start = REACH - side // 2
-        lines = jnp.stack([block[start + i : start + i + rows] for i in range(side)])
-        lines = jnp.einsum("ui,irx->rxu", basis, lines, precision="highest")
-        windows = jnp.stack([lines[:, start + i : start + i + columns] for i in range(side)], axis=-1)
-        transformed = jnp.einsum("rxui,vi->rxuv", windows, basis, precision="highest")
-        kept = high_frequencies(side)
-        found.append(transformed.reshape(rows, columns, -1)[..., np.ravel_multi_index(kept, (side, side))])
-    return jnp.abs(jnp.concatenate(found, axis=-1))
+    for first in range(0, side, GROUP):
+        group = np.arange(first, min(first + GROUP, side))
+        needed = np.arange(side - 1 - group[-1], side)
+        across = basis[needed[0] :].reshape(-1, RUN + side - 1)
+        product = runs[first : first + GROUP].reshape(-1, RUN + side - 1) @ across.T
+        transformed = product.reshape(len(group), rows, len(firsts), len(needed), RUN).transpose(1, 2, 4, 0, 3)
+        high = np.add.outer(group, needed) >= side - 1
+        found.append(jnp.where(high, jnp.abs(transformed), jnp.inf).reshape(*transformed.shape[:3], -1))
+    return found
+
+
+@functools.cache
+def _bases() -> dict[int, np.ndarray]:
+    """Of each size of window `[side, 16, 16 + side - 1]`: the transform's basis, moved on by each pixel of a run."""
+    bases = {side: np.zeros((side, RUN, RUN + side - 1), np.float32) for side in WINDOWS}
+    for side, moved in bases.items():
+        for x in range(RUN):
+            moved[:, x, x : x + side] = scipy.fft.dct(np.eye(side), axis=0, norm="ortho")
+    return bases

@@ -12,6 +12,7 @@ import scipy.sparse
 import scipy.sparse.linalg
 
 FEW = 6000  # unknowns that are solved for directly
+PLACES = [(row, column) for row in range(3) for column in range(3)]  # of a window
 TINY = 1e-10  # holds pixels of which nothing is known at 0
 
 
@@ -29,24 +30,14 @@ def laplacian(image: np.ndarray, epsilon: float) -> scipy.sparse.csr_matrix:
     height, width = image.shape[:2]
     if min(height, width) < 3:
         return scipy.sparse.csr_matrix((height * width,) * 2)
-    image = np.asarray(image, np.float64)
-    places = [(row, column) for row in range(3) for column in range(3)]
-
-    def at(array: np.ndarray, place: tuple[int, int]) -> np.ndarray:
-        """What lies at this place of each window."""
-        return array[place[0] : place[0] + height - 2, place[1] : place[1] + width - 2]
-
-    mean = sum(at(image, place) for place in places) / 9
-    colours = [at(image, place) - mean for place in places]
-    covariance = sum(each[..., :, None] * each[..., None, :] for each in colours) / 9 + epsilon / 9 * np.eye(3)
-    inverse = np.linalg.inv(covariance)
+    colours, _, inverse = _windows(image, epsilon)
     bands: dict[int, np.ndarray] = {}  # how far on a pixel's partner is -> the pair's entry
-    for i, first in enumerate(places):
+    for i, first in enumerate(PLACES):
         projected = np.einsum("hwij,hwj->hwi", inverse, colours[i])
-        for j, second in enumerate(places[i:], i):
+        for j, second in enumerate(PLACES[i:], i):
             offset = (second[0] - first[0]) * width + second[1] - first[1]
             band = bands.setdefault(offset, np.zeros((height, width)))
-            at(band, first)[:] += (i == j) - (1 + (projected * colours[j]).sum(-1)) / 9
+            _at(band, first)[:] += (i == j) - (1 + (projected * colours[j]).sum(-1)) / 9
     return _symmetric({offset: band.ravel() for offset, band in bands.items()})
 
 
@@ -73,6 +64,40 @@ def solve(laplacian: scipy.sparse.csr_matrix, known: np.ndarray, values: np.ndar
     cycle = scipy.sparse.linalg.LinearOperator(matrix.shape, _multigrid(matrix, known.shape), dtype=np.float64)
     solution, _ = scipy.sparse.linalg.cg(matrix, right, rtol=1e-7, maxiter=1000, M=cycle)
     return solution.reshape(known.shape).astype(np.float32)
+
+
+def linear_fit(alpha: np.ndarray, image: np.ndarray, epsilon: float) -> np.ndarray:
+    """A map as a linear function of the colours in the 3x3 window around each pixel.
+
+    Args:
+        alpha: `[H, W]` float, H and W at least 3.
+        image: `[H, W, 3]` float, colours in [0, 1].
+        epsilon: of the squares of the slopes, in the sum of squares that is made least.
+
+    Returns:
+        `[H, W, 4]` float64: what the three colours are multiplied by, and what is added. At the border, as next to it.
+    """
+    colours, mean, inverse = _windows(image, epsilon)
+    middle = sum(_at(alpha, place) for place in PLACES) / 9
+    covariance = sum(each * (_at(alpha, place) - middle)[..., None] for each, place in zip(colours, PLACES)) / 9
+    slopes = np.einsum("hwij,hwj->hwi", inverse, covariance)
+    fit = np.dstack([slopes, middle - (slopes * mean).sum(-1)])
+    return np.pad(fit, ((1, 1), (1, 1), (0, 0)), mode="edge")
+
+
+def _windows(image: np.ndarray, epsilon: float) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Of every 3x3 window: its nine colours without their mean, the mean, and the inverse of their covariance."""
+    image = np.asarray(image, np.float64)
+    mean = np.add.reduce([_at(image, place) for place in PLACES]) / 9
+    colours = [_at(image, place) - mean for place in PLACES]
+    covariance = sum(each[..., :, None] * each[..., None, :] for each in colours) / 9
+    return colours, mean, np.linalg.inv(covariance + epsilon / 9 * np.eye(3))
+
+
+def _at(array: np.ndarray, place: tuple[int, int]) -> np.ndarray:
+    """What lies at this place of each window."""
+    row, column = place
+    return array[row : array.shape[0] - 2 + row, column : array.shape[1] - 2 + column]
 
 
 def _symmetric(bands: dict[int, np.ndarray]) -> scipy.sparse.csr_matrix:
