@@ -29,6 +29,7 @@ from sgdbd_jax.training.trials import Trials
 if TYPE_CHECKING:
     from sgdbd_jax.evaluation.score_cache import ScoreCache
 
+WIDTH = max(map(len, TRIALS))
 Files = dict[str, Sequence[tuple[int | None, Path]]]  # by row, and by seed where there is one
 Table = dict[tuple[str, str, str], Any]  # scores by row, size and refinement
 
@@ -61,6 +62,10 @@ def main(argv: list[str] | None = None) -> int:
     if wanted:
         _keep_apart(options, photos.names)
     pairs = None if options.pairs is None else load_two_focus(options.pairs)
+    for what in ("source", "clear"):
+        given = getattr(options, what)
+        if wanted and pairs is not None and given is not None and options.pairs.resolve() in given.resolve().parents:
+            raise UserError(f"{what}: {given} lies in --pairs, which are to be scored; choose another folder")
     caches = [ScoreCache(photos, options.out / "scores")]
     if pairs is not None:
         caches.append(
@@ -138,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.results",
         description="Score the shipped weights and the trainings they are compared with.",
-        epilog="trials:\n" + "\n".join(f"  {name:14} {trial.says}" for name, trial in TRIALS.items()),
+        epilog="trials:\n" + "\n".join(f"  {name:{WIDTH}} {trial.says}" for name, trial in TRIALS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--images", required=True, type=Path, metavar="DIR", help="photos to score on")

@@ -1,6 +1,6 @@
 """The trials that `results` trains and compares: each a preset with some fields changed."""
 
-from sgdbd_jax.presets import GAME as LIGHT
+from sgdbd_jax.presets import GAME as LITE_GAME
 from sgdbd_jax.presets import RELEASE_DISCRIMINATOR
 from sgdbd_jax.training.trials import Trial
 
@@ -21,13 +21,12 @@ ALONE = {
     "classifier_steps": 150,
     "classifier_batch": 8,
 }
-CONTROL = {"eta": 0.0, "bilateral_weight": 1.0}
-PLAIN = {"smoothing": 0.0, "ema_decay": 0.995}
 D_RATE = "disc_optimiser.learning_rate"
 DEEP = {
     "discriminator.channels": (32, 64, 64, 128, 128, 256, 256, 256),
     "discriminator.strides": (1, 2, 1, 2, 1, 2, 1, 2),
     "patches": (1, 3, 5, 7),
+    D_RATE: 5e-4,
 }
 MUON = {"generator_optimiser.name": "muon", "generator_optimiser.learning_rate": 1e-3}
 TRIALS = {
@@ -58,27 +57,39 @@ TRIALS = {
         needs_masks=True,
     ),
     # Preset `game`: the paper's game, played by light networks for thousands of rounds.
-    "light": Trial("the light game: preset `game`", preset=LIGHT),
-    "light_control": Trial("the same, less what its discriminators say: L_B alone", CONTROL, preset=LIGHT),
-    "light_plain": Trial("the light game, composites of the mask as it is", PLAIN, preset=LIGHT),
+    "lite_game": Trial("the light game: preset `game`", preset=LITE_GAME),
+    "lite_bilateral": Trial("the light game, with L_B", {"bilateral_weight": 1.0}, preset=LITE_GAME),
+    "lite_control": Trial(
+        "the light game, with L_B, less what its discriminators say",
+        {"bilateral_weight": 1.0, "eta": 0.0},
+        preset=LITE_GAME,
+    ),
     **{
-        f"light_{name}": Trial(f"as `light_plain`, {says}", {**PLAIN, **changes}, preset=LIGHT)
+        f"lite_{name}": Trial(f"the light game, {says}", changes, preset=LITE_GAME)
         for name, says, changes in (
-            ("bilateral", "with L_B", {"bilateral_weight": 1.0}),
+            ("smooth", "composites of masks under a Gaussian of 3 pixels", {"smoothing": 3.0}),
             ("whole", "photos judged as wholes alone", {"patches": (0,)}),
             ("hard", "composites of the mask's decisions", {"hard": True}),
-            ("hard_held", "composites of its decisions, R1", {"hard": True, "r1_weight": 1.0, D_RATE: 5e-4}),
+            (
+                "hard_held",
+                "composites of its decisions, R1; D's rate 5e-4",
+                {"hard": True, "r1_weight": 1.0, D_RATE: 5e-4},
+            ),
             ("held", "R1", {"r1_weight": 1.0}),
-            ("decided", "temperature 0.5", {"temperature": 0.5}),
+            ("cold", "temperature 0.5, in the game alone", {"temperature": 0.5}),
             ("ramped", "binarisation rising to 0.5", {"binarisation_weight": 0.5, "binarisation_ramp": 1500}),
-            ("grey", "no binarisation", {"binarisation_weight": 0.0, D_RATE: 5e-4}),
-            ("wide", "discriminators twice as wide", {"discriminator.width": 2.0, D_RATE: 5e-4}),
-            ("widest", "discriminators four times as wide", {"discriminator.width": 4.0, D_RATE: 5e-4}),
-            ("deep", "discriminators of eight convolutions", {**DEEP, D_RATE: 5e-4}),
-            ("warmed", "discriminators that learned from pastes before", {"disc_warm_steps": 300, D_RATE: 5e-4}),
-            ("quick", "discriminators at five times the rate", {D_RATE: 1e-3}),
+            ("unpressed", "no binarisation; D's rate 5e-4", {"binarisation_weight": 0.0, D_RATE: 5e-4}),
+            ("wide", "discriminators twice as wide, at 5e-4", {"discriminator.width": 2.0, D_RATE: 5e-4}),
+            ("widest", "discriminators four times as wide, at 5e-4", {"discriminator.width": 4.0, D_RATE: 5e-4}),
+            ("deep", "discriminators of 8 convolutions, which judge patches of 4 sizes, at 5e-4", DEEP),
+            (
+                "warmed",
+                "discriminators that learned from pastes first, at 5e-4",
+                {"disc_warm_steps": 300, D_RATE: 5e-4},
+            ),
+            ("quick", "discriminators at 1e-3", {D_RATE: 1e-3}),
             ("muon", "Muon for the generator", MUON),
-            ("long", "7000 rounds", {"steps": 7000, D_RATE: 5e-4}),
+            ("long", "7000 rounds; D's rate 5e-4", {"steps": 7000, D_RATE: 5e-4}),
         )
     },
 }

@@ -120,7 +120,7 @@ def _make_targets(
         masks.append(paths[at][0], made[0])
         if weights is not None:
             weights.append(paths[at][1], counts[made[1]])
-        doubts.append(made[-1].mean())
+        doubts.extend(doubt.mean() for doubt in made[1:])
         run.reporter.step(None)
         if len(masks) % ASK_EVERY == 0 and any_process(run.should_stop())[0]:
             raise Stopped(f"stopped at target {len(masks)} of {len(paths)}, which are kept")
