@@ -281,8 +281,10 @@ def test_targets_of_several_views_are_kept_with_their_doubt_and_made_again_witho
 
 def test_a_second_teacher_may_not_change_either(agreeing, light, taught, tmp_path):
     workdir = shutil.copytree(agreeing, tmp_path / "copy")
+    shutil.copy(taught / "generator.safetensors", tmp_path / "second.safetensors")
+    teachers = f"{taught / 'generator.safetensors'},{tmp_path / 'second.safetensors'}"
     with pytest.raises(UserError, match="given teacher 2 was"):
-        main(given(workdir, **AGREEING, teacher=",".join([str(taught / "generator.safetensors")] * 2)))
+        main(given(workdir, **AGREEING, teacher=teachers))
 
 
 def test_every_teacher_is_looked_for_before_photos_are_read(taught, tmp_path):
