@@ -122,8 +122,9 @@ LITE = replace(
     },
 )
 
-# The paper's game without pastes for the generator and without self-training, by networks light enough for thousands of
-# rounds: `--preset game --source DIR --clear DIR`, a second a round on 2 cores. Unlike the paper: no bilateral loss
+# What made weights `game`: the paper's game without pastes for the generator and without self-training, by networks
+# light enough for thousands of rounds: `--preset game --source DIR --clear DIR`, a second a round on 2 cores; cut by
+# colours, F 0.77 and MAE 0.15 on CUHK's validation photos (protocol paper, seed 0). Unlike the paper: no bilateral loss
 # (the classifier is there for those who weigh it), eta 1, the non-saturating loss, patches judged beside the whole,
 # real photos pasted by the same mask as composites are, all sets degraded alike.
 GAME = replace(
@@ -153,6 +154,7 @@ GAME = replace(
         "ema_decay": 0.995,
         "generator_optimiser": OptimiserConfig(learning_rate=5e-4, momentum=0.5),
         "disc_optimiser": OptimiserConfig(learning_rate=2e-4, momentum=0.5),
+        "colours": True,
         "middle": 0.5,
         "gain": 1.0,
     },
