@@ -4,9 +4,9 @@
     python -m experiments.results ... --train warm,game --source DIR --source_names cuhk:train --clear DIR --seeds 0,1,2
 
 scores the shipped weights, and every training of `TRIALS` that is in `--runs`, on photos whose masks are known
-(protocol `paper`), and writes `results.md` and `results.json`. With `--train` it first trains those that are not there:
-an hour or so each on 2 cores. Stopped, the same command goes on, and nothing in `--out` is scored twice. The photos
-scored must not be those of `--source_names`.
+(protocol `paper`), and with `--pairs` on scenes photographed twice; writes `results.md` and `results.json`. With
+`--train` it first trains those that are not there: an hour or so each on 2 cores. Stopped, the same command goes on,
+and nothing in `--out` is scored twice. The photos scored must not be those of `--source_names`.
 """
 
 from __future__ import annotations
@@ -16,59 +16,22 @@ import json
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from experiments.trials import TRIALS
 from sgdbd_jax.backend import start_jax
 from sgdbd_jax.cli import allocator, command, compiled
 from sgdbd_jax.cli.training import run_training
 from sgdbd_jax.errors import UserError
-from sgdbd_jax.presets import RELEASE_DISCRIMINATOR, SELF_TRAINED
-from sgdbd_jax.training.trials import Trial, Trials
+from sgdbd_jax.presets import SELF_TRAINED
+from sgdbd_jax.training.trials import Trials
 
-RATES = {
-    "generator_optimiser.learning_rate": 5e-4,
-    "generator_optimiser.momentum": 0.9,
-    "generator_optimiser.trunk_factor": 0.2,
-}
-GAME = {"steps": 75, "taught_steps": 0}
-# The release's discriminators, which begin at random and norm real and fake batches apart.
-RELEASED = {"discriminator": RELEASE_DISCRIMINATOR, "disc_warm_steps": 0, "disc_optimiser.learning_rate": 4e-4}
-ALONE = {
-    "warm_steps": 0,
-    "steps": 200,
-    "taught_steps": 0,
-    "paste_weight": 0.0,
-    "bilateral_weight": 1.0,
-    "classifier_steps": 150,
-    "classifier_batch": 8,
-}
-TRIALS = {
-    "game": Trial("the game alone: no pastes for the generator", ALONE),
-    "game_control": Trial(
-        "the game alone, less what its discriminators say", {**ALONE, "eta": 0.0, "disc_warm_steps": 0}
-    ),
-    "game_plain": Trial("the game alone, less its bilateral loss", {**ALONE, "bilateral_weight": 0.0}),
-    "game_released": Trial("the game alone, with the release's discriminators", {**ALONE, **RELEASED}),
-    "warm": Trial("pastes alone, whose mask is known", {"taught_steps": 0}),
-    "warm_game": Trial("pastes, then the game", GAME, after="warm"),
-    "warm_control": Trial(
-        "pastes, then the game, less what its discriminators say", {**GAME, "eta": 0.0}, after="warm"
-    ),
-    "warm_released": Trial(
-        "pastes, then the game with the release's discriminators", {**GAME, **RELEASED}, after="warm"
-    ),
-    "self_trained": Trial("pastes, then its own masks: preset `self_trained`"),
-    "game_taught": Trial("pastes, the game, then its own masks", after="warm_game"),
-    "again": Trial(
-        "pastes, the game, its own masks, these again on larger crops",
-        {"taught_steps": 400, "crop": 272, "warm_batch": 4},
-        after="game_taught",
-    ),
-    "supervised": Trial(
-        "as Ours(S): our generator trained on masks",
-        {"supervised": True, "steps": 800, "batch": 8, **RATES},
-        needs_masks=True,
-    ),
-}
+if TYPE_CHECKING:
+    from sgdbd_jax.evaluation.score_cache import ScoreCache
+
+WIDTH = max(map(len, TRIALS))
+Files = dict[str, Sequence[tuple[int | None, Path]]]  # by row, and by seed where there is one
+Table = dict[tuple[str, str, str], Any]  # scores by row, size and refinement
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -82,13 +45,12 @@ def main(argv: list[str] | None = None) -> int:
     start_jax()
     trials = _trials(options)
 
-    from tqdm import tqdm
-
     from sgdbd_jax.data.names import read_names
     from sgdbd_jax.data.sources import load_pairs
     from sgdbd_jax.detection.shipped import weight_file
     from sgdbd_jax.evaluation.score_cache import ScoreCache
-    from sgdbd_jax.evaluation.trial_table import SHIPPED_ROWS, TrialScores, markdown, score_floors
+    from sgdbd_jax.evaluation.trial_table import SHIPPED_ROWS, markdown, score_floors, two_focus_markdown
+    from sgdbd_jax.evaluation.two_focus import MEASURES, load_two_focus, score_two_focus
     from sgdbd_jax.files import check_folder, write_atomically
 
     check_folder(options.out, ("results.md", "results.json"))
@@ -99,40 +61,36 @@ def main(argv: list[str] | None = None) -> int:
     photos = load_pairs(options.images, options.masks, white=options.masks_white, size=None, names=names)
     if wanted:
         _keep_apart(options, photos.names)
-    cache = ScoreCache(photos, options.out / "scores")
+    pairs = None if options.pairs is None else load_two_focus(options.pairs)
+    for what in ("source", "clear"):
+        given = getattr(options, what)
+        if wanted and pairs is not None and given is not None and options.pairs.resolve() in given.resolve().parents:
+            raise UserError(f"{what}: {given} lies in --pairs, which are to be scored; choose another folder")
+    caches = [ScoreCache(photos, options.out / "scores")]
+    if pairs is not None:
+        caches.append(
+            ScoreCache(pairs, options.out / "scores", score=score_two_focus, sizes=("own",), measures=MEASURES)
+        )
     for name in wanted:
         for seed in options.seeds:
             code = _train(trials, name, seed)
             if code:
                 return code
-    files: dict[str, Sequence[tuple[int | None, Path]]]
-    files = {row: [(None, weight_file(name))] for name, row in SHIPPED_ROWS.items()}
+    files: Files = {row: [(None, weight_file(name))] for name, row in SHIPPED_ROWS.items()}
     files |= {name: list(trials.finished(name).items()) for name in TRIALS}
-    failed = 0
-    table: dict[tuple[str, str, str], TrialScores] = {}  # by trial, size and refinement
-    for name, weights in files.items():
-        for seed, path in weights:
-            try:
-                if seed is not None:
-                    trials.check(name, seed, scored_names=options.names)
-                label = name if seed is None else f"{name}, seed {seed}"
-                with tqdm(desc=label, total=len(photos.names), unit="photo", delay=1, leave=False) as bar:
-                    scored = cache.of(path, label=label, progress=lambda *_: bar.update())
-            except UserError as error:  # a damaged file, or another's, costs the others nothing
-                print(f"error: {error}", file=sys.stderr)
-                failed += 1
-                continue
-            for key, values in scored.items():
-                scores = table.setdefault((name, *key), TrialScores())
-                for measure, value in {"seeds": seed, **values}.items():
-                    getattr(scores, measure).append(value)
+    tables, failed = _score(files, caches, trials, scored_names=options.names)
     floors = score_floors(photos)
     says = {name: trial.says for name, trial in TRIALS.items()}
-    text = markdown(floors, table, says=says, count=len(photos.names))
+    text = markdown(floors, tables[0], says=says, count=len(photos.names))
     rows = [
-        {"row": name, "size": size, "refinement": how, **vars(scores)} for (name, size, how), scores in table.items()
+        [{"row": name, "size": size, "refinement": how, **vars(scores)} for (name, size, how), scores in table.items()]
+        for table in tables
     ]
-    result = {"protocol": "paper", "images": len(photos.names), "floors": floors, "rows": rows}
+    result = {"protocol": "paper", "images": len(photos.names), "floors": floors, "rows": rows[0]}
+    if pairs is not None:
+        scenes = len(pairs.names) // 2
+        text += "\n" + two_focus_markdown(tables[1], says=says, count=scenes)
+        result["pairs"] = {"scenes": scenes, "rows": rows[1]}
     write_atomically(options.out / "results.md", text.encode())
     write_atomically(options.out / "results.json", (json.dumps(result, indent=1) + "\n").encode())
     print(text, end="")
@@ -142,6 +100,42 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if failed else 0
 
 
+def _score(
+    files: Files, caches: Sequence[ScoreCache], trials: Trials, *, scored_names: str | None
+) -> tuple[list[Table], int]:
+    """Scores all files; one that cannot be used, or is not its trial's, costs the others nothing.
+
+    Returns:
+        A table for each of `caches`, and how many files failed.
+    """
+    from tqdm import tqdm
+
+    from sgdbd_jax.evaluation.trial_table import TrialScores, TwoFocusScores
+
+    tables: list[Table] = [{} for _ in caches]
+    failed = 0
+    for name, weights in files.items():
+        for seed, path in weights:
+            label = name if seed is None else f"{name}, seed {seed}"
+            found = []
+            try:
+                if seed is not None:
+                    trials.check(name, seed, scored_names=scored_names)
+                for cache in caches:
+                    with tqdm(desc=label, total=len(cache.photos.names), unit="photo", delay=1, leave=False) as bar:
+                        found.append(cache.of(path, label=label, progress=lambda *_: bar.update()))
+            except UserError as error:
+                print(f"error: {error}", file=sys.stderr)
+                failed += 1
+                continue
+            for kind, table, scored in zip((TrialScores, TwoFocusScores), tables, found):
+                for key, values in scored.items():
+                    scores = table.setdefault((name, *key), kind())
+                    for measure, value in {"seeds": seed, **values}.items():
+                        getattr(scores, measure).append(value)
+    return tables, failed
+
+
 def _parser() -> argparse.ArgumentParser:
     def seeds(text: str) -> list[int]:
         return [int(seed) for seed in text.split(",")]
@@ -149,13 +143,20 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.results",
         description="Score the shipped weights and the trainings they are compared with.",
-        epilog="trials:\n" + "\n".join(f"  {name:14} {trial.says}" for name, trial in TRIALS.items()),
+        epilog="trials:\n" + "\n".join(f"  {name:{WIDTH}} {trial.says}" for name, trial in TRIALS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--images", required=True, type=Path, metavar="DIR", help="photos to score on")
     parser.add_argument("--masks", required=True, type=Path, metavar="DIR", help="their ground truths, named alike")
     parser.add_argument("--masks_white", required=True, choices=("blurred", "focused"), help="what white means there")
     parser.add_argument("--names", metavar="FILE", help="file that names the photos to take, or cuhk:validation; all")
+    parser.add_argument(
+        "--pairs",
+        type=Path,
+        metavar="DIR",
+        help="also score on scenes photographed twice, focused at two depths: input/NAME/NAME_A.*, NAME_B.*, and"
+        " vote/NAME.png, white where A is in focus, black where B is, 128 where it is unknown",
+    )
     parser.add_argument(
         "--out",
         required=True,

@@ -5,6 +5,7 @@ No array library is imported here, so that a command line can be parsed, and ref
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from sgdbd_jax.errors import UserError
@@ -29,6 +30,10 @@ RGB_TO_UNIT = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # [0, 1] -> [-1, 1]: the relea
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's
 # Sides of photos that a generator takes are multiples of this: four halvings; blocks of 2x2 pixels, and four more.
 MULTIPLES = {"vgg16": 16, "lite": 32}
+# VGG16's convolutions; `models.vgg16` has them with their features.
+TRUNK_LAYERS = tuple(
+    f"conv{block}_{number}" for block, count in enumerate((2, 2, 3, 3, 3), start=1) for number in range(1, count + 1)
+)
 
 
 @dataclass(frozen=True)
@@ -104,16 +109,29 @@ class DiscriminatorConfig(Section):
     pool: bool = option(False, "strides of 2 are 2x2 max pools after the convolution, as VGG16's")
     norm: str = option(
         "batch",
-        "'batch': BatchNorm, not after the first | 'layer': over each photo, after all",
-        one_of("batch", "layer"),
+        "'batch': BatchNorm, not after the first | 'layer': over each photo, after all | 'none'",
+        one_of("batch", "layer", "none"),
     )
     init: str = option(
         "random", "'vgg16': convolutions start as those of the run's VGG16, one by one", one_of("random", "vgg16")
     )
     hidden: int = option(1024, "features of the layer between the pooled features and the logit", AT_LEAST_1)
+    in_blocks: bool = option(
+        False, "the first convolution takes 2x2 blocks of pixels and of their high-pass, as the light generator's stem"
+    )
+    patches: tuple[int, ...] = option(
+        (0,),
+        "convolutions, from 1, whose every place is judged too, beside the photo, as by PatchGAN (Isola et al. 2017;"
+        " with norm 'layer' a place knows how strong the photo's other responses are); 0: none",
+    )
     input: InputNorm = InputNorm()
 
     def check(self) -> None:
+        known = range(1, len(self.channels) + 1)
+        if self.patches != (0,) and (not set(self.patches) <= {*known} or len({*self.patches}) < len(self.patches)):
+            raise UserError(f"patches: {self.patches} must be 0, or different numbers from 1 to {len(self.channels)}")
+        if self.in_blocks and self.init == "vgg16":
+            raise UserError("in_blocks: VGG16's first convolution takes pixels; leave in_blocks out, or init random")
         if len(self.channels) != len(self.strides):
             raise UserError(f"strides: {len(self.strides)} of them, and {len(self.channels)} channels; make them equal")
         if min(self.channels + self.strides, default=0) < 1:
@@ -133,10 +151,22 @@ class ClassifierConfig(Section):
         "V is 'pool': the average of conv5_3 | 'flatten': a layer on the 5th pool, as the release's",
         one_of("pool", "flatten"),
     )
+    layers: tuple[str, ...] = option(
+        ("conv5_3",), "with head 'pool', the trunk's layers whose averages are V; several are brought to length 1 each"
+    )
     features: int = option(512, "of V when flattened", AT_LEAST_1)
     hidden: int = option(128, "features of the layer after V", AT_LEAST_1)
     input_size: int = option(256, "side in pixels that 'flatten' is built for; 'pool' takes any", AT_LEAST_1)
     input: InputNorm = InputNorm()
+
+    def check(self) -> None:
+        unknown = [layer for layer in self.layers if layer not in TRUNK_LAYERS]
+        if unknown:
+            raise UserError(f"layers: {unknown[0]!r} is none of {', '.join(TRUNK_LAYERS)}")
+        if len({*self.layers}) < max(1, len(self.layers)):
+            raise UserError(f"layers: {self.layers} must be one or several different layers")
+        if self.head == "flatten" and self.layers != ClassifierConfig.layers:
+            raise UserError(f"layers: {self.layers} are for head 'pool'; leave layers out, or set head pool")
 
 
 @dataclass(frozen=True)
@@ -180,6 +210,16 @@ class SetsConfig(Section):
         320, "photos are squashed to this many pixels a side, as in the paper; 0 keeps their own size", NOT_NEGATIVE
     )
     degrade: bool = option(False, "soften, add noise, compress at random, alike in all sets")
+    noise: float = option(
+        6.0,
+        "greatest deviation of that noise, in grey levels: 25 is a photo at night",
+        Bound("must be finite and at least 1, the least", lambda value: 1 <= value < math.inf),
+    )
+    grey: float = option(0.0, "share of the training examples whose photos lose their colours", UP_TO_1)
+
+    def check(self) -> None:
+        if self.noise != SetsConfig.noise and not self.degrade:
+            raise UserError("noise: is that of degraded photos; add degrade, or leave it out")
 
 
 @dataclass(frozen=True)
@@ -242,9 +282,19 @@ class PastesConfig(Section):
     warm_steps: int = option(0, "steps of G by cross-entropy on pastes, before the game", NOT_NEGATIVE)
     warm_batch: int = option(8, "examples a step, here and in self-training", AT_LEAST_1)
     warm_optimiser: OptimiserConfig = OptimiserConfig(learning_rate=5e-4, trunk_factor=0.2)
+    shapes: float = option(
+        0.0, "share of the pastes with outlines of things in the clear photo, which is on both sides", UP_TO_1
+    )
+    uniform: float = option(
+        0.0, "share of the pastes that are a clear photo, or a blurred one, and nothing else", UP_TO_1
+    )
     disc_warm_steps: int = option(
         0, "steps of the discriminators on pastes of known kinds, with the game's batch and optimiser", NOT_NEGATIVE
     )
+
+    def check(self) -> None:
+        if self.shapes + self.uniform > 1:
+            raise UserError(f"shapes, uniform: {self.shapes} and {self.uniform} are more than all pastes")
 
 
 @dataclass(frozen=True)
@@ -262,6 +312,22 @@ class GameConfig(Section):
     coverage_weight: float = option(0.0, "weight of relu(minimum - mean of a mask)", WEIGHT)
     coverage_minimum: float = option(0.1, "share of a photo", SHARE)
     binarisation_weight: float = option(0.0, "weight of mean(min(M, 1 - M))", WEIGHT)
+    binarisation_ramp: int = option(
+        0, "rounds in which that weight rises to its full; 0: it begins there", NOT_NEGATIVE
+    )
+    temperature: float = option(
+        1.0, "G's logits are divided by it in the game, where below 1 masks decide; not after it", POSITIVE
+    )
+    hard: bool = option(
+        False,
+        "composites are of the mask's decisions, 0 or 1, whose gradient is taken as the mask's (Bengio et al. 2013)",
+    )
+    smoothing: float = option(
+        0.0, "composites are of the mask under a Gaussian of this many pixels, which can carry no fine pattern", WEIGHT
+    )
+    r1_weight: float = option(
+        0.0, "half of it is the weight of D's squared slope at real photos, in the game (Mescheder et al. 2018)", WEIGHT
+    )
     paste_weight: float = option(0.0, "weight of cross-entropy on pastes beside the game (not in the paper)", WEIGHT)
     disc_weight: float = option(1.0, "factor of each discriminator's loss; the release halves it", WEIGHT)
     second_draw: bool = option(False, "D and L_B see a second, independent draw of real photos, as in the release")
@@ -272,6 +338,8 @@ class GameConfig(Section):
     def check(self) -> None:
         _check_constant("generator_optimiser", self.generator_optimiser)
         _check_constant("disc_optimiser", self.disc_optimiser)
+        if self.binarisation_ramp and not self.binarisation_weight:
+            raise UserError("binarisation_ramp: is that of binarisation_weight, which is 0; give both, or none")
         if self.paste_real and not self.second_draw:
             raise UserError("paste_real: pasting two real photos needs two draws of them; add second_draw")
         if self.disc_optimiser.trunk_factor != 1:
@@ -285,6 +353,14 @@ class GameConfig(Section):
         return ("clear", "blur") if self.discriminators == "both" else (self.discriminators,)
 
 
+def _are_views(value: str) -> bool:
+    try:
+        sizes = [float(each) for each in value.split(",")] if value else []
+    except ValueError:
+        return False
+    return all(0 < size <= 1 or (size.is_integer() and 16 <= size <= 4096) for size in sizes)
+
+
 @dataclass(frozen=True)
 class SelfTrainingConfig(Section):
     """The generator learns from refined masks of the source photos (not in the paper).
@@ -292,11 +368,55 @@ class SelfTrainingConfig(Section):
     Batch and optimiser are those of pastes.
     """
 
-    teacher: str = option("", "a generator's file, or the name of one that is shipped, whose masks are learned first")
+    teacher: str = option(
+        "",
+        "a generator's file, or the name of one that is shipped, whose masks are learned first; of several, by commas,"
+        " which are then in no file's name, the mean of their masks, refined as the first one's file asks",
+    )
     teacher_steps: int = option(0, "steps on the teacher's masks, after the warm start", NOT_NEGATIVE)
     taught_steps: int = option(0, "steps on its own masks, at the end", NOT_NEGATIVE)
+    views: str = option(
+        "",
+        "'': a photo is looked at once | its sizes, by commas, at each of which it is looked at twice, the second time"
+        " mirrored: parts of its own ('1,0.7,0.5'), sides of a square ('320'); the mean of the masks is refined",
+        Bound("must be parts, above 0 and at most 1, and sides, from 16 to 4096, by commas", _are_views),
+    )
+    agreement: float = option(
+        0.0,
+        "a pixel of a mask weighs 1 less this many standard deviations over the views: 2 leaves nothing where half of"
+        " them say no",
+        WEIGHT,
+    )
+    leave_out: float = option(
+        0.0, "share of the photos on which the views agree least, from which nothing is learned", SHARE
+    )
+    refinement: str = option(
+        "own",
+        "masks are refined 'own': as the teacher's file asks, its own by colours | by 'edges' alone | by 'colours' too",
+        one_of("own", "edges", "colours"),
+    )
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """The names or files of the teachers."""
+        return tuple(filter(None, (name.strip() for name in self.teacher.split(","))))
+
+    @property
+    def sizes(self) -> tuple[float, ...]:
+        """What `views` lists: parts of a photo's size up to 1, sides of a square above."""
+        return tuple(map(float, filter(None, self.views.split(","))))
 
     def check(self) -> None:
+        if (self.agreement or self.leave_out) and not self.views and (len(self.teachers) < 2 or self.taught_steps):
+            raise UserError("views: agreement and leave_out compare views; add some, as 1,0.7,0.5,320")
+        asked = [name for name in ("views", "refinement") if getattr(self, name) != getattr(SelfTrainingConfig, name)]
+        if asked and not (self.teacher_steps or self.taught_steps):
+            raise UserError(f"{asked[0]}: is of self-training; add teacher_steps or taught_steps, or leave it out")
+        for name, several in (("teacher", self.teachers), ("views", self.sizes)):
+            if len({*several}) < len(several):
+                raise UserError(f"{name}: {getattr(self, name)!r} names one twice")
+        if self.teacher and not self.teachers:
+            raise UserError(f"teacher: {self.teacher!r} names none; give a file, or several by commas")
         if bool(self.teacher) != bool(self.teacher_steps):
             raise UserError("teacher: needs teacher_steps, and teacher_steps need it; give both, or none")
 
@@ -378,6 +498,9 @@ class Config(Section):
         for name, steps in stages.items():
             if warm_up >= steps > 0 and not self.supervised:
                 raise UserError(f"pastes.warm_optimiser.warm_up: {warm_up} leaves none of {name} ({steps}); lower it")
+        pastes = self.pastes
+        if (pastes.shapes or pastes.uniform) and not (learns or taught.taught_steps or self.game.paste_weight):
+            raise UserError("pastes.shapes, pastes.uniform: nothing learns from pastes; add warm_steps or paste_weight")
         if self.sets.blur and self.blurring.blur_kernel != BlurringConfig().blur_kernel:
             raise UserError("blurring.blur_kernel: for blurred photos that are made; leave it, or blur, out")
         network, multiple = self.generator.network, MULTIPLES[self.generator.network]
@@ -391,8 +514,8 @@ class Config(Section):
             raise UserError(
                 f"classifier.input_size: {self.classifier.input_size} must equal crop ({crop}) with head 'flatten'"
             )
-        strides = self.discriminator.strides
-        if self.discriminator.pool and 2 ** strides.count(2) > crop:
+        strides, seen = self.discriminator.strides, crop // 2 if self.discriminator.in_blocks else crop
+        if self.discriminator.pool and 2 ** strides.count(2) > seen:
             raise UserError(f"discriminator.strides: {strides} pool a crop of {crop} to nothing")
 
 

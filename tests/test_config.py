@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sgdbd_jax.cli.options import value_of
 from sgdbd_jax.config import FREE_FIELDS, ClassifierConfig, Config, DiscriminatorConfig, GeneratorConfig
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import Section, flatten, from_dict, replace, spellings, to_dict
@@ -23,6 +24,32 @@ from sgdbd_jax.presets import DEMO, PAPER, PRESETS, RELEASE
         ({"generator.merge": "sum"}, "generator.merge: 'sum' is none of 'add', 'concat'"),
         ({"classifier.head": "mean"}, "classifier.head: 'mean' is none of 'pool', 'flatten'"),
         ({"disc_optimiser.name": "lion"}, "game.disc_optimiser.name: 'lion' is none of 'adam', 'sgd'"),
+        ({"classifier.layers": ("conv5_4",)}, "classifier.layers: 'conv5_4' is none of conv1_1, conv1_2, conv2_1"),
+        ({"classifier.layers": ("conv5_3", "")}, "classifier.layers: '' is none of conv1_1"),
+        ({"classifier.layers": ()}, "classifier.layers: () must be one or several different layers"),
+        ({"classifier.layers": ("conv5_3",) * 2}, "classifier.layers: ('conv5_3', 'conv5_3') must be one or several"),
+        (
+            {"classifier.layers": ("conv4_3", "conv5_3"), "head": "flatten", "input_size": 320},
+            "classifier.layers: ('conv4_3', 'conv5_3') are for head 'pool'; leave layers out",
+        ),
+        (
+            {"classifier.layers": ("conv4_3",), "head": "flatten", "input_size": 320},
+            "classifier.layers: ('conv4_3',) are for head 'pool'; leave layers out",
+        ),
+        ({"patches": (10,)}, "discriminator.patches: (10,) must be 0, or different numbers from 1 to 9"),
+        ({"patches": (0, 3)}, "discriminator.patches: (0, 3) must be 0, or different numbers from 1 to 9"),
+        ({"patches": (3, 3)}, "discriminator.patches: (3, 3) must be 0, or different numbers from 1 to 9"),
+        ({"patches": (-1,)}, "discriminator.patches: (-1,) must be 0, or different numbers from 1 to 9"),
+        ({"in_blocks": True, "init": "vgg16"}, "discriminator.in_blocks: VGG16's first convolution takes pixels"),
+        (
+            {"in_blocks": True, "pool": True, "channels": (4,) * 4, "strides": (2,) * 4, "crop": 16},
+            "discriminator.strides: (2, 2, 2, 2) pool a crop of 16 to nothing",
+        ),
+        ({"discriminator.norm": "group"}, "discriminator.norm: 'group' is none of 'batch', 'layer', 'none'"),
+        ({"temperature": 0.0}, "game.temperature: 0.0 must be finite and positive"),
+        ({"temperature": float("inf")}, "game.temperature: inf must be finite and positive"),
+        ({"r1_weight": -1.0}, "game.r1_weight: -1.0 must be finite and not negative"),
+        ({"binarisation_ramp": -1}, "game.binarisation_ramp: -1 must not be negative"),
         ({"batch": 0}, "game.batch: 0 must be at least 1"),
         ({"keep": 0}, "keeping.keep: 0 must be at least 1"),
         ({"steps": -1}, "game.steps: -1 must not be negative"),
@@ -84,6 +111,34 @@ from sgdbd_jax.presets import DEMO, PAPER, PRESETS, RELEASE
             "game.disc_optimiser.trunk_factor: discriminators have no trunk",
         ),
         ({"blur_kernel": "fcsb:6"}, "blurring.blur_kernel: 'fcsb:6' is none of 'disk', 'fcsb:1', "),
+        ({"shapes": 1.5}, "pastes.shapes: 1.5 must be from 0 to 1"),
+        ({"shapes": 0.8, "uniform": 0.3}, "pastes.shapes, uniform: 0.8 and 0.3 are more than all pastes"),
+        ({"grey": -0.1}, "sets.grey: -0.1 must be from 0 to 1"),
+        ({"noise": 0.5, "degrade": True}, "sets.noise: 0.5 must be finite and at least 1"),
+        ({"noise": float("inf"), "degrade": True}, "sets.noise: inf must be finite"),
+        ({"noise": 20.0}, "sets.noise: is that of degraded photos; add degrade"),
+        ({"views": "1,half"}, "self_training.views: '1,half' must be parts, above 0 and at most 1, and sides, from 16"),
+        ({"views": "1,0"}, "self_training.views: '1,0' must be parts"),
+        ({"views": "nan"}, "self_training.views: 'nan' must be parts"),
+        ({"views": "320.5"}, "self_training.views: '320.5' must be parts"),
+        ({"views": "1,,320"}, "self_training.views: '1,,320' must be parts"),
+        ({"views": "8"}, "self_training.views: '8' must be parts"),
+        ({"agreement": 2.0}, "self_training.views: agreement and leave_out compare views; add some"),
+        ({"leave_out": 0.3}, "self_training.views: agreement and leave_out compare views; add some"),
+        (
+            {"teacher": "accurate,lite", "teacher_steps": 3, "taught_steps": 3, "agreement": 2.0},
+            "self_training.views: agreement and leave_out compare views; add some",  # of the network itself, too
+        ),
+        ({"views": "1,0.5"}, "self_training.views: is of self-training; add teacher_steps or taught_steps"),
+        ({"refinement": "edges"}, "self_training.refinement: is of self-training; add teacher_steps"),
+        ({"views": "1,0.5,1.0", "taught_steps": 3}, "self_training.views: '1,0.5,1.0' names one twice"),
+        ({"teacher": "lite,lite", "teacher_steps": 3}, "self_training.teacher: 'lite,lite' names one twice"),
+        ({"shapes": 0.4}, "pastes.shapes, pastes.uniform: nothing learns from pastes; add warm_steps or paste_weight"),
+        ({"binarisation_ramp": 100}, "game.binarisation_ramp: is that of binarisation_weight, which is 0"),
+        ({"leave_out": 1.0, "views": "1"}, "self_training.leave_out: 1.0 must be at least 0 and below 1"),
+        ({"agreement": -1.0, "views": "1"}, "self_training.agreement: -1.0 must be finite and not negative"),
+        ({"refinement": "none"}, "self_training.refinement: 'none' is none of 'own', 'edges', 'colours'"),
+        ({"teacher": ",", "teacher_steps": 3}, "self_training.teacher: ',' names none"),
         ({"width": 0.5}, "width: which config field, generator.width or discriminator.width or classifier.width?"),
         ({"steps": "many"}, "steps: 'many' is not of the kind that 20000 is"),
         ({"steps": 1.5}, "steps: 1.5 is not of the kind"),
@@ -114,6 +169,16 @@ def test_what_cannot_be_run_is_refused_with_the_field_its_value_and_the_remedy(c
         {"paste_real": True, "second_draw": True},
         {"blur_kernel": "fcsb:5"},
         {"scale": (1.0, 1.0)},
+        {"shapes": 0.4, "uniform": 0.6, "grey": 1.0, "warm_steps": 1},
+        {"uniform": 1.0, "paste_weight": 0.5},
+        {"classifier.layers": ("conv1_2", "conv5_3")},
+        {"patches": (9, 1), "in_blocks": True, "discriminator.norm": "none"},
+        {"in_blocks": True, "pool": True, "channels": (4,) * 4, "strides": (2,) * 4, "crop": 32},
+        {"hard": True, "temperature": 0.1, "r1_weight": 10.0, "binarisation_ramp": 100, "binarisation_weight": 1.0},
+        {"noise": 25.0, "degrade": True},
+        {"views": "1, 0.7,0.5,320", "agreement": 2.0, "leave_out": 0.5, "taught_steps": 3},
+        {"refinement": "edges", "teacher": "lite", "teacher_steps": 3},
+        {"teacher": "accurate,lite", "teacher_steps": 3, "agreement": 2.0},
         {"whole": 1.0},
         {"generator.network": "lite", "crop": 32},
         {"warm_optimiser.warm_up": 20, "warm_steps": 21},
@@ -179,6 +244,24 @@ def test_a_preset_survives_json(preset):
 def test_a_stored_config_of_another_version_is_refused_by_the_field():
     with pytest.raises(UserError, match="dropout: no such config field"):
         from_dict(ClassifierConfig, {**to_dict(ClassifierConfig()), "dropout": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("patches", "3", (3,)),
+        ("patches", "3,5,6", (3, 5, 6)),
+        ("patches", "(0,)", (0,)),
+        ("layers", "conv4_3", ("conv4_3",)),
+        ("layers", "conv3_3, conv4_3", ("conv3_3", "conv4_3")),
+        ("layers", "('conv3_3', 'conv4_3')", ("conv3_3", "conv4_3")),
+        ("scale", "0.5,1", (0.5, 1.0)),
+    ],
+)
+def test_lists_on_a_command_line_need_no_brackets_and_no_quotes(name, text, value):
+    values = flatten(Config())
+    (field,) = (field for field, spelled in spellings(values).items() if name in spelled)
+    assert value_of(field, text, values[field]) == value
 
 
 def test_the_fields_that_may_change_between_two_legs_are_fields():

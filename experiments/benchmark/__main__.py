@@ -56,13 +56,15 @@ def main(argv: list[str] | None = None) -> int:
 
     from experiments.benchmark import measures, report
     from experiments.benchmark.plan import Plan
-    from experiments.benchmark.sides import TWINS, gpu
+    from experiments.benchmark.sides import TWINS, check_has_twin, gpu
 
     multiple = MULTIPLES[config.generator.network]
     if "torch" in against and (config.crops.crop, options.batch) == (multiple, 1):
         raise UserError(
             f"--batch: one crop of {multiple} pixels is too little for PyTorch's BatchNorm; take more, or 2"
         )
+    if "torch" in against and "step" in parts:
+        check_has_twin(config)
     if "onnxruntime" in against and gpu():
         raise UserError("--against onnxruntime: is for CPUs; JAX_PLATFORMS=cpu has ours run there too")
     plan = Plan(

@@ -19,7 +19,8 @@ from jax.interpreters.partial_eval import dce_jaxpr
 from experiments.benchmark.timing import Run
 from sgdbd_jax.config import Config
 from sgdbd_jax.detection.detector import Detector
-from sgdbd_jax.fields import replace
+from sgdbd_jax.errors import UserError
+from sgdbd_jax.fields import flatten, replace
 from sgdbd_jax.models import convolution
 from sgdbd_jax.models.layers import to_unit
 from sgdbd_jax.models.networks import make_generator
@@ -38,6 +39,17 @@ FIT_TWINS: dict[str, dict[str, Any]] = {  # of a generator's own training
     "torch bfloat16": {"bfloat16": True},
     "torch compiled": {"compile": True},
 }
+# What the game in PyTorch does not have, and the value at which that makes no difference.
+WITHOUT_TWIN = {
+    "discriminator.in_blocks": False,
+    "discriminator.patches": (0,),
+    "classifier.layers": ("conv5_3",),
+    "game.binarisation_ramp": 0,
+    "game.temperature": 1.0,
+    "game.hard": False,
+    "game.smoothing": 0.0,
+    "game.r1_weight": 0.0,
+}
 ONNX = "onnxruntime"  # of the detector alone
 CPUINFO = Path("/proc/cpuinfo")
 Size = tuple[int, int]  # height and width in pixels
@@ -53,6 +65,21 @@ def bfloat16_unit() -> bool:
     """Whether the device multiplies in bfloat16: a GPU, or a processor whose flags say so."""
     flags = set(CPUINFO.read_text().split()) if CPUINFO.exists() else set()
     return gpu() or bool(flags & {"avx512_bf16", "amx_bf16"})
+
+
+def check_has_twin(config: Config) -> None:
+    """Refuses a game that PyTorch's is not a twin of.
+
+    Raises:
+        UserError: naming the fields.
+    """
+    values = flatten(config)
+    asked = [f"{name} {values[name]}" for name, plain in WITHOUT_TWIN.items() if values[name] != plain]
+    asked += ["discriminator.norm none"] if config.discriminator.norm == "none" else []
+    if asked:
+        raise UserError(
+            f"{', '.join(asked)}: the game in PyTorch has no twin of this; take another preset, or leave step out"
+        )
 
 
 def noise(count: int, size: Size, seed: int = 0) -> np.ndarray:

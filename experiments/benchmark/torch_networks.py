@@ -17,8 +17,8 @@ from flax import traverse_util
 from torch import Tensor, nn
 
 from sgdbd_jax.config import ClassifierConfig, DiscriminatorConfig, GeneratorConfig, InputNorm
-from sgdbd_jax.models.layers import scaled
-from sgdbd_jax.models.lite import FINEST, HIGH_PASS, LATERALS, STAGES, STEM
+from sgdbd_jax.models.layers import HIGH_PASS, scaled
+from sgdbd_jax.models.lite import FINEST, LATERALS, STAGES, STEM
 from sgdbd_jax.models.vgg16 import BLOCKS
 
 Tree = Any

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from experiments.benchmark.sides import check_has_twin
 from experiments.benchmark.torch_networks import Classifier, Discriminator, make_generator, to_tree
 from experiments.benchmark.torch_ways import Way, backend, judging_for_generator, make_optimiser, ready, to_tensor
 from sgdbd_jax.config import Config, GeneratorConfig
@@ -37,6 +38,9 @@ class TorchGame:
         device: PyTorch's name of it.
         compile: whether networks go through `torch.compile`.
 
+    Raises:
+        UserError: the config asks for what has no twin here.
+
     Attributes:
         networks: "generator", "disc_clear" and "disc_blur" as they play, "classifier" if there is a bilateral loss.
         mask: M of the last step, `[B, 1, H, W]`.
@@ -54,6 +58,7 @@ class TorchGame:
         device: str = "cpu",
         compile: bool = False,
     ) -> None:
+        check_has_twin(config)
         self._config, self._way, self._device = config, way, device
         self._judges_once = way == "best" and not compile
         self._discs = [f"disc_{side}" for side in config.game.sides]

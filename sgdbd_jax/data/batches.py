@@ -15,10 +15,11 @@ import numpy as np
 from PIL import Image
 
 from sgdbd_jax.config import Config, CropConfig
-from sgdbd_jax.data.blur import fcsb, random_blur
-from sgdbd_jax.data.degrade import degrade
+from sgdbd_jax.data.blur import blur_apart, fcsb, fcsb_kernel, random_blur, random_kernel
+from sgdbd_jax.data.degrade import degrade, without_colours
 from sgdbd_jax.data.masks import random_mask
 from sgdbd_jax.data.sources import PhotoSet
+from sgdbd_jax.data.things import random_thing
 from sgdbd_jax.data.threads import work_ahead
 from sgdbd_jax.errors import UserError
 
@@ -99,19 +100,17 @@ def prefetch(
     return work_ahead(make, steps, workers=workers, ahead=max(4, workers) if ahead is None else ahead)
 
 
-def crop(
-    rng: np.random.Generator, crops: CropConfig, photo: np.ndarray, mask: np.ndarray | None = None
-) -> list[np.ndarray]:
-    """A random square of a photo, zoomed and mirrored at random, and the same square of its mask; or all of both.
+def crop(rng: np.random.Generator, crops: CropConfig, photo: np.ndarray, *maps: np.ndarray | None) -> list[np.ndarray]:
+    """A random square of a photo, zoomed and mirrored at random, and the same square of its mask; or all of them.
 
     Args:
         rng: consumed alike whatever the photo's size.
         crops: its side, zoom and mirroring, and how often it is the whole photo.
         photo: `[H, W, 3]` uint8.
-        mask: `[H, W]` uint8, or `None`.
+        maps: its mask, and what else is known of its pixels, `[H, W]` uint8 each; `None` is left out.
 
     Returns:
-        `[photo]` or `[photo, mask]`, `crops.crop` pixels a side. The zoom is held to what the photo can give.
+        `[photo, *maps]`, `crops.crop` pixels a side. The zoom is held to what the photo can give.
     """
     zoom, across, down, mirror = rng.uniform(size=4)
     whole = crops.whole and rng.uniform() < crops.whole
@@ -120,7 +119,7 @@ def crop(
     side = min(round(side), height, width)
     left, top = round(across * (width - side)), round(down * (height - side))
     cuts = []
-    for image in (photo,) if mask is None else (photo, mask):
+    for image in (photo, *(each for each in maps if each is not None)):
         cut = image if whole else image[top : top + side, left : left + side]
         if cut.shape[:2] != (crops.crop, crops.crop):
             size = (crops.crop, crops.crop)
@@ -167,7 +166,7 @@ class ExampleMakers:
         }
         if self.config.game.second_draw:
             example |= {"clear_real": self._clear(rng, draw, 3), "blur_real": self._blur(rng, draw, 4)}
-        example = {name: self._finish(rng, photo) for name, photo in example.items()}
+        example = self._perhaps_grey(rng, {name: self._finish(rng, photo) for name, photo in example.items()})
         if self.config.game.paste_weight:
             paste = self.warm(rng, draw)
             example |= {"paste": paste["photo"], "paste_mask": paste["mask"]}
@@ -186,35 +185,65 @@ class ExampleMakers:
             real, fake, outside = (maker(rng, draw, 20 + 4 * number + at) for at, maker in enumerate((own, other, own)))
             example[f"{side}_real"] = _paste(mask, real, outside)
             example[f"{side}_fake"] = _paste(mask, fake, outside)
-        return {name: self._finish(rng, photo) for name, photo in example.items()}
+        return self._perhaps_grey(rng, {name: self._finish(rng, photo) for name, photo in example.items()})
 
     def supervised(self, rng: np.random.Generator, draw: Draw) -> Example:
         """A source photo and its own mask (Table 3's Ours(S))."""
         photo, mask = self._source(rng, draw, with_mask=True)
-        return {"photo": photo, "mask": mask[..., None]}
+        return self._perhaps_grey(rng, {"photo": photo, "mask": mask[..., None]})
 
     def warm(self, rng: np.random.Generator, draw: Draw) -> Example:
         """A paste of a clear and a blurred photo, and the mask it was made with: a label that costs nothing.
 
         Where blurred photos are made, half of the pastes have one photo on both sides, so that nothing but focus tells
-        them apart.
+        them apart; as have those with the outlines of things. Some may be a photo of one kind alone.
         """
-        mask = random_mask(rng, (self.config.crops.crop, self.config.crops.crop))
-        inside = self._clear(rng, draw, 1)
-        if self.sets.blur is None and rng.random() < 0.5:
-            outside = self._made_blur(rng, inside)
+        pastes = self.config.pastes
+        kind = rng.random() if pastes.uniform or pastes.shapes else 1.0
+        if kind < pastes.uniform:
+            photo, mask = self._of_one_kind(rng, draw)
+        elif kind < pastes.uniform + pastes.shapes:
+            photo, mask = self._thing(rng, draw)
         else:
-            outside = self._blur(rng, draw, 2)
-        photo = self._finish(rng, _paste(mask, inside, outside))
-        return {"photo": photo, "mask": np.rint(255 * mask).astype(np.uint8)[..., None]}
+            mask = random_mask(rng, (self.config.crops.crop, self.config.crops.crop))
+            inside = self._clear(rng, draw, 1)
+            if self.sets.blur is None and rng.random() < 0.5:
+                outside = self._made_blur(rng, inside)
+            else:
+                outside = self._blur(rng, draw, 2)
+            photo = _paste(mask, inside, outside)
+        example = {"photo": self._finish(rng, photo), "mask": np.rint(255 * mask).astype(np.uint8)[..., None]}
+        return self._perhaps_grey(rng, example)
 
-    def taught(self, rng: np.random.Generator, draw: Draw, *, targets: Sequence[np.ndarray]) -> Example:
-        """A source photo and its target, or, for `CERTAIN` of the examples, a paste, which takes that photo's turn."""
+    def taught(
+        self,
+        rng: np.random.Generator,
+        draw: Draw,
+        *,
+        targets: Sequence[np.ndarray],
+        weights: Sequence[np.ndarray] | None = None,
+        places: Sequence[int] | None = None,
+    ) -> Example:
+        """A source photo and its target, or, for `CERTAIN` of the examples, a paste, which takes that photo's turn.
+
+        Args:
+            rng, draw: as everywhere.
+            targets: one `[H, W]` uint8 mask a photo.
+            weights: what each of their pixels counts for, 255 in full, as the example's `weight` says; of a paste, all
+                count in full. `None`: so they do everywhere, and there is no `weight`.
+            places: the photos that have a target, in order; `None`: all.
+        """
         if rng.random() < CERTAIN:
-            return self.warm(rng, draw)
+            example = self.warm(rng, draw)
+            return example if weights is None else example | {"weight": np.full_like(example["mask"], 255)}
         index = draw.index(len(targets), 0)
-        photo, mask = crop(rng, self.config.crops, self.sets.source.images[index], targets[index])
-        return {"photo": self._finish(rng, photo), "mask": mask[..., None]}
+        photo = self.sets.source.images[index if places is None else places[index]]
+        maps = [targets[index]] + ([] if weights is None else [weights[index]])
+        photo, *maps = crop(rng, self.config.crops, photo, *maps)
+        example = {"photo": self._finish(rng, photo)}
+        return self._perhaps_grey(
+            rng, example | {name: each[..., None] for name, each in zip(("mask", "weight"), maps)}
+        )
 
     def classifier(self, rng: np.random.Generator, draw: Draw, *, held_out: bool = False) -> Example:
         """A photo and its class, made so that a seam tells nothing: half of each class is pasted.
@@ -232,7 +261,28 @@ class ExampleMakers:
             photo = first(rng, draw, 1, held_out=held_out)
             if pasted:
                 photo = _paste(mask, photo, second(rng, draw, 3, held_out=held_out))
-        return {"photo": self._finish(rng, photo), "label": np.array(label, np.int32)}
+        return self._perhaps_grey(rng, {"photo": self._finish(rng, photo), "label": np.array(label, np.int32)})
+
+    def _of_one_kind(self, rng: np.random.Generator, draw: Draw) -> tuple[np.ndarray, np.ndarray]:
+        """A clear photo or a blurred one, and its mask, 1 or 0 everywhere."""
+        clear = rng.random() < 0.5
+        photo = self._clear(rng, draw, 1) if clear else self._blur(rng, draw, 2)
+        return photo, np.full(photo.shape[:2], clear, np.float32)
+
+    def _thing(self, rng: np.random.Generator, draw: Draw) -> tuple[np.ndarray, np.ndarray]:
+        """A clear photo with a thing of it, or all but that, out of focus, and its mask."""
+        blurring = self.config.blurring
+        photo = self._clear(rng, draw, 1)
+        if blurring.blur_kernel.startswith("fcsb:"):
+            kernel = fcsb_kernel(1 + int(rng.integers(int(blurring.blur_kernel[5:]))))
+        else:
+            kernel = random_kernel(rng, low=blurring.blur_radii[0], high=blurring.blur_radii[1])
+        in_focus = bool(rng.random() < 0.5)
+        thing = random_thing(rng, photo)
+        if thing is None:  # as in a flat photo
+            thing = random_mask(rng, (photo.shape[0], photo.shape[1])) > 0.5
+        photo, mask = blur_apart(photo, thing, kernel, thing_in_focus=in_focus)
+        return photo, mask.astype(np.float32)
 
     def _source(
         self, rng: np.random.Generator, draw: Draw, *, with_mask: bool = False, held_out: bool | None = None
@@ -259,7 +309,13 @@ class ExampleMakers:
         return random_blur(photo, rng, low=low, high=high)
 
     def _finish(self, rng: np.random.Generator, photo: np.ndarray) -> np.ndarray:
-        return degrade(photo, rng) if self.config.sets.degrade else photo
+        return degrade(photo, rng, noise=self.config.sets.noise) if self.config.sets.degrade else photo
+
+    def _perhaps_grey(self, rng: np.random.Generator, example: Example) -> Example:
+        """The example, for a share of them with all its photos in grey, after what happened to their colours."""
+        if not self.config.sets.grey or rng.random() >= self.config.sets.grey:
+            return example
+        return {name: without_colours(each) if each.shape[2:] == (3,) else each for name, each in example.items()}
 
 
 def _pick(count: int, draw: Draw, stream: int, held_out: bool | None) -> int:

@@ -4,6 +4,7 @@ Values are blurred as they are stored (sRGB), and borders are reflected with the
 neither darkens a border nor changes the sum of an image.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from sgdbd_jax.errors import UserError
 FCSB_SIZE = 7  # pixels
 FCSB_SIGMA = 2.0  # pixels
 LADDER_STEP = 0.75  # pixels between the radii that a varying blur is blended from: finer steps look the same
+LEAST_COVER = 1e-3  # share of a window below which what it shows of the ground is not seen anyway
 
 
 def gaussian_kernel(size: int, sigma: float) -> np.ndarray:
@@ -154,6 +156,53 @@ def random_blur(photo: np.ndarray, rng: np.random.Generator, *, low: float, high
     varies = rng.random() < 0.5
     radius_map = random_radius_map(rng, shape, low, high) if varies else np.full(shape, rng.uniform(low, high))
     return varying_blur(photo, radius_map, kernel)
+
+
+def random_kernel(rng: np.random.Generator, *, low: float, high: float) -> np.ndarray:
+    """The kernel of one depth out of focus: Gaussian or disk, of a random radius; arguments as of `random_blur`.
+
+    Returns:
+        `[size, size]` float64, sum 1, `size` odd.
+    """
+    kernel = disk_kernel if rng.random() < 0.5 else _gaussian_like_disk
+    return kernel(rng.uniform(low, high))
+
+
+def fcsb_kernel(times: int) -> np.ndarray:
+    """What `fcsb` convolves with; `[size, size]` float64, sum 1."""
+    profile = gaussian_kernel(FCSB_SIZE, FCSB_SIGMA).sum(axis=0)
+    weights = functools.reduce(np.convolve, [profile] * times)
+    return np.outer(weights, weights)
+
+
+def blur_apart(
+    photo: np.ndarray, thing: np.ndarray, kernel: np.ndarray, *, thing_in_focus: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Defocus of two depths: a thing in front, and the ground behind it; one of them stays sharp.
+
+    What is blurred keeps its own colours. The ground has none of the thing's near its outline. A blurred thing has a
+    soft rim, through which the ground is seen; what was hidden of the ground is made up of what is near.
+
+    Args:
+        photo: `[H, W, 3]` uint8, all in focus.
+        thing: `[H, W]` bool.
+        kernel: `[size, size]` of the blur, odd.
+        thing_in_focus: which of them stays.
+
+    Returns:
+        `[H, W, 3]` uint8; and `[H, W]` bool, what is in focus: the thing, or the ground where a blurred one covers less
+        than half.
+    """
+    sharp, cover = photo.astype(np.float32), thing[..., None].astype(np.float32)
+    behind = np.concatenate([(1 - cover) * sharp, 1 - cover], axis=-1)
+    if thing_in_focus:
+        (ground,) = _convolved(behind, [kernel])
+        seen = np.where(thing[..., None], sharp, ground[..., :3] / np.maximum(ground[..., 3:], LEAST_COVER))
+        return _to_uint8(seen), thing
+    (light,) = _convolved(np.concatenate([behind, cover * sharp], axis=-1), [kernel])
+    visible = np.clip(light[..., 3:4], 0, 1)  # of the ground
+    ground = np.where(thing[..., None], light[..., :3] / np.maximum(visible, LEAST_COVER), sharp)
+    return _to_uint8(light[..., 4:] + visible * ground), ~thing & (visible[..., 0] > 0.5)
 
 
 def _gaussian_like_disk(radius: float) -> np.ndarray:

@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import warnings
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,13 +32,24 @@ class ScoreCache:
     Args:
         photos: with masks.
         folder: where scores are kept, a file each; made.
+        score: what measures; `weight_scores.score_weights`, if not another.
+        sizes, measures: what it gives, at each of `REFINEMENTS`.
 
     Raises:
         UserError: the folder cannot be made.
     """
 
-    def __init__(self, photos: PhotoSet, folder: Path):
+    def __init__(
+        self,
+        photos: PhotoSet,
+        folder: Path,
+        *,
+        score: Callable[..., WeightScores] | None = None,
+        sizes: Collection[str] = tuple(SIZES),
+        measures: Collection[str] = frozenset(MEASURES),
+    ):
         self.photos, self.folder = photos, folder
+        self._score, self._sizes, self._measures = score, sizes, measures
         # Hashed now, not after hours of training: the code that is imported now is the code that will score.
         self.conditions = conditions(photos)
         try:
@@ -61,13 +73,13 @@ class ScoreCache:
         key = self._key(weights)
         path = self.folder / f"{key[:16]}.json"
         try:
-            return _load(path, key)
+            return self._load(path, key)
         except FileNotFoundError:
             pass
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             warnings.warn(f"{path}: cannot be used; {label} is scored again", stacklevel=2)
-        scores = score_weights(weights, self.photos, progress=progress)
-        nested = {size: {how: scores[size, how] for how in REFINEMENTS} for size in SIZES}
+        scores = (self._score or score_weights)(weights, self.photos, progress=progress)
+        nested = {size: {how: scores[size, how] for how in REFINEMENTS} for size in self._sizes}
         text = json.dumps({"of": label, "key": key, "scores": nested}, indent=1) + "\n"
         try:
             if self._key(weights) == key:  # else a training has just replaced it
@@ -81,6 +93,19 @@ class ScoreCache:
             return hashlib.sha256(f"{self.conditions} {file_sha256(weights)}".encode()).hexdigest()
         except OSError as error:
             raise UserError(f"{weights}: cannot be read ({error.strerror})") from error
+
+    def _load(self, path: Path, key: str) -> WeightScores:
+        """Reads a file of kept scores.
+
+        Raises:
+            FileNotFoundError: there is none.
+            OSError, ValueError, LookupError, TypeError, AttributeError: it is damaged, or not that of `key`.
+        """
+        content = json.loads(path.read_text())
+        scores = {(size, how): content["scores"][size][how] for size in self._sizes for how in REFINEMENTS}
+        if content["key"] != key or any(values.keys() != {*self._measures} for values in scores.values()):
+            raise ValueError(f"{path}: not the scores looked for")
+        return scores
 
 
 def conditions(photos: PhotoSet) -> str:
@@ -109,17 +134,3 @@ def conditions(photos: PhotoSet) -> str:
     for pixels in itertools.chain(photos.images, photos.masks or ()):
         digest.update(repr(pixels.shape).encode() + pixels.tobytes())
     return digest.hexdigest()
-
-
-def _load(path: Path, key: str) -> WeightScores:
-    """Reads a file of kept scores.
-
-    Raises:
-        FileNotFoundError: there is none.
-        OSError, ValueError, LookupError, TypeError, AttributeError: it is damaged, or not that of `key`.
-    """
-    content = json.loads(path.read_text())
-    scores = {(size, how): content["scores"][size][how] for size in SIZES for how in REFINEMENTS}
-    if content["key"] != key or any(values.keys() != MEASURES for values in scores.values()):
-        raise ValueError(f"{path}: not the scores looked for")
-    return scores

@@ -9,6 +9,7 @@ from sgdbd_jax.data.sources import PhotoSet
 from sgdbd_jax.detection.shipped import SHIPPED
 from sgdbd_jax.evaluation.protocols import PAPER
 from sgdbd_jax.evaluation.scoring import score
+from sgdbd_jax.evaluation.two_focus import LOST
 from sgdbd_jax.evaluation.weight_scores import REFINEMENTS, SIZES
 
 SHIPPED_ROWS = {name: f"the shipped weights, {name}" for name in SHIPPED}
@@ -30,6 +31,21 @@ class TrialScores:
     mae: list[float] = field(default_factory=list)
     correlation: list[float | None] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+
+
+@dataclass
+class TwoFocusScores:
+    """What there is of a trial on scenes photographed twice, by one refinement; a value a seed.
+
+    Attributes:
+        seeds: as of `TrialScores`.
+        right, lowest_tenth, lost: as of `two_focus.MEASURES`.
+    """
+
+    seeds: list[int | None] = field(default_factory=list)
+    right: list[float] = field(default_factory=list)
+    lowest_tenth: list[float] = field(default_factory=list)
+    lost: list[float] = field(default_factory=list)
 
 
 def score_floors(photos: PhotoSet) -> dict[str, dict[str, float]]:
@@ -65,9 +81,7 @@ def markdown(
     for name, size in dict.fromkeys((name, size) for name, size, _ in table):
         cells = [f"{_spread(s.f_measure)} / {_spread(s.mae)}" for s in (table[name, size, how] for how in REFINEMENTS)]
         seen = "own size" if size == "own" else f"{size}x{size}"
-        called = says.get(name, name)
-        seeds = table[name, size, "cut"].seeds
-        called += f", seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else ""
+        called = _called(name, says, table[name, size, "cut"].seeds)
         correlation = _spread(table[name, size, "cut"].correlation)
         lines.append(f"| {called} | {seen} | {' | '.join(cells)} | {correlation} |")
     for name, row in SHIPPED_ROWS.items():
@@ -77,10 +91,41 @@ def markdown(
     return "\n".join(lines) + "\n"
 
 
-def _spread(values: Sequence[float | None]) -> str:
+def two_focus_markdown(
+    table: Mapping[tuple[str, str, str], TwoFocusScores], *, says: Mapping[str, str], count: int
+) -> str:
+    """The table of scenes photographed twice: a line a trial, a column a refinement.
+
+    Args:
+        table: scores by trial, size and refinement.
+        says: what a trial is, by its name; others are called by their names.
+        count: of the scenes.
+    """
+    lines = [
+        f"Of scenes photographed twice, focused at two depths, {count}; photos at own size. The share of known pixels"
+        f" on the right side of a half, mean over the photos / mean of the lowest tenth / scenes below {LOST} in both.",
+        "",
+        "| | the network's mask | cut at its edges | cut by colours too |",
+        "|---|---|---|---|",
+    ]
+    for name in dict.fromkeys(name for name, _, _ in table):
+        found = [table[name, "own", how] for how in REFINEMENTS]
+        cells = [f"{_spread(s.right)} / {_spread(s.lowest_tenth)} / {_spread(s.lost, 0)}" for s in found]
+        lines.append(f"| {_called(name, says, found[0].seeds)} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _called(name: str, says: Mapping[str, str], seeds: Sequence[int | None]) -> str:
+    """What a line begins with."""
+    return says.get(name, name) + (f", seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else "")
+
+
+def _spread(values: Sequence[float | None], digits: int = 3) -> str:
     """Their mean and, of several, the standard deviation."""
     known = [value for value in values if value is not None]
     if not known:
         return "-"
-    text = f"{np.mean(known):.3f}"
-    return text if len(known) < 2 else f"{text} ± {np.std(known, ddof=1):.3f}"
+    if len(known) < 2:
+        return f"{known[0]:.{digits}f}"
+    digits = max(1, digits)  # of a mean of counts
+    return f"{np.mean(known):.{digits}f} ± {np.std(known, ddof=1):.{digits}f}"

@@ -3,6 +3,10 @@
 All work from logits: a sigmoid followed by a logarithm overflows.
 """
 
+import math
+from collections.abc import Callable
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -51,6 +55,50 @@ def discriminator_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Ar
     """
     chex.assert_rank([real_logits, fake_logits], 1)
     return -jax.nn.log_sigmoid(real_logits).mean() - jax.nn.log_sigmoid(-fake_logits).mean()
+
+
+def verdicts_mean(loss: Callable[..., jax.Array], *verdicts: Any) -> jax.Array:
+    """The mean of a loss over all that a discriminator judges: the photo, and patches of each size where it has some.
+
+    >>> whole, patches = jnp.zeros(1), jnp.full((1, 2, 2), 100.0)
+    >>> print(f"{verdicts_mean(adversarial_loss, whole):.3f}, {verdicts_mean(adversarial_loss, (whole, patches)):.3f}")
+    0.693, 0.347
+
+    Args:
+        loss: of flat float logits, one array for each of `verdicts`; gives a scalar.
+        verdicts: what a discriminator gives, alike in structure: `[B]` float logits, or a tuple of these and of
+            `[B, H', W']` logits of patches (Isola et al. 2017).
+
+    Returns:
+        `[]` mean over the tuple: every size counts alike, however many patches it has.
+    """
+    each = [loss(*(logits.ravel() for logits in pair)) for pair in zip(*map(jax.tree.leaves, verdicts), strict=True)]
+    return sum(each[1:], each[0]) / len(each)
+
+
+def slope_penalty(judge: Callable[[jax.Array], Any], real: jax.Array) -> jax.Array:
+    """Squared slope of a discriminator at real photos: R1 of Mescheder et al. (2018), before its weight.
+
+    >>> real = jnp.ones((2, 4, 4, 3))
+    >>> float(slope_penalty(lambda photos: 0.5 * photos.sum((1, 2, 3)), real))  # 48 slopes of 0.5 a photo
+    12.0
+
+    Args:
+        judge: maps photos to a discriminator's verdicts, as `verdicts_mean` takes them. Where BatchNorm makes a verdict
+            depend on the other photos of the batch, the slope is that of the sum of all verdicts.
+        real: `[B, H, W, 3]` float photos.
+
+    Returns:
+        `[]` mean over photos of the squared norm, at least 0, of the gradient of their logit: of several sizes the
+        mean, each the sum over its places by the root of their number. Slopes of places that see nothing of each other
+        add up in the square, so that a size counts as one of its places does.
+    """
+    chex.assert_rank(real, 4)
+
+    def total(photos: jax.Array) -> jax.Array:
+        return verdicts_mean(lambda logits: logits.sum() / math.sqrt(logits.size / len(photos)), judge(photos))
+
+    return jnp.square(jax.grad(total)(real)).sum((1, 2, 3)).mean()
 
 
 def feature_distance(a: jax.Array, b: jax.Array, *, epsilon: float = 1e-8) -> jax.Array:
@@ -125,7 +173,7 @@ def binarisation_loss(mask: jax.Array) -> jax.Array:
     return jnp.minimum(mask, 1 - mask).mean()
 
 
-def mask_cross_entropy(logits: jax.Array, truth: jax.Array) -> jax.Array:
+def mask_cross_entropy(logits: jax.Array, truth: jax.Array, weight: jax.Array | None = None) -> jax.Array:
     """Cross-entropy of a mask against a known one (Table 3's Ours(S), and the warm start on pastes).
 
     >>> truth = jnp.ones((1, 2, 2, 1))
@@ -135,9 +183,11 @@ def mask_cross_entropy(logits: jax.Array, truth: jax.Array) -> jax.Array:
     Args:
         logits: `[B, H, W, 1]` float logits of M.
         truth: `[B, H, W, 1]` float in [0, 1], 1 = in focus.
+        weight: `[B, H, W, 1]` float in [0, 1], what each pixel counts for; `None`: all count in full.
 
     Returns:
-        `[]` mean over pixels, in nats.
+        `[]` mean over pixels, in nats; a weight lessens it, and does not add to that of other pixels.
     """
-    chex.assert_equal_shape([logits, truth])
-    return optax.sigmoid_binary_cross_entropy(logits, truth).mean()
+    chex.assert_equal_shape([logits, truth] + ([] if weight is None else [weight]))
+    each = optax.sigmoid_binary_cross_entropy(logits, truth)
+    return each.mean() if weight is None else (weight * each).mean()

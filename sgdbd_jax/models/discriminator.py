@@ -6,7 +6,16 @@ import flax.linen as nn
 import jax
 
 from sgdbd_jax.config import DiscriminatorConfig
-from sgdbd_jax.models.layers import NORM_EPSILON, conv_block, he_normal, leaky_relu, max_pool, normalise, scaled
+from sgdbd_jax.models.layers import (
+    NORM_EPSILON,
+    conv_block,
+    he_normal,
+    in_blocks,
+    leaky_relu,
+    max_pool,
+    normalise,
+    scaled,
+)
 
 
 class Discriminator(nn.Module):
@@ -16,18 +25,22 @@ class Discriminator(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, photo: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, photo: jax.Array, *, train: bool) -> jax.Array | tuple[jax.Array, ...]:
         """How real a photo looks.
 
         Args:
-            photo: `[B, H, W, 3]` float32 RGB in [0, 1], any size.
+            photo: `[B, H, W, 3]` float32 RGB in [0, 1], any size; in blocks, an odd last row or column is not seen.
             train: whether BatchNorm uses, and updates from, this batch's statistics.
 
         Returns:
-            `[B]` float32 logits, positive for real.
+            `[B]` float32 logits, positive for real; with `config.patches`, a tuple of these and, for each of the
+            convolutions that it names, in their order, `[B, H', W']` logits of the patches that its places see (as
+            PatchGAN's, Isola et al. 2017), and of how strong the responses of the whole photo are with norm 'layer'.
         """
         config = self.config
         x = normalise(photo, config.input)
+        x = in_blocks(x) if config.in_blocks else x
+        patches = []
         for index, (channels, stride) in enumerate(zip(config.channels, config.strides, strict=True), start=1):
             x = conv_block(
                 x,
@@ -41,9 +54,12 @@ class Discriminator(nn.Module):
             )
             if config.pool and stride > 1:
                 x = max_pool(x)
+            if index in config.patches:
+                patches.append(nn.Dense(1, name=f"patch{index}")(x)[..., 0])
         x = x.mean(axis=(1, 2))
         x = leaky_relu(nn.Dense(scaled(config.hidden, config.width), kernel_init=he_normal, name="hidden")(x))
-        return nn.Dense(1, name="logit")(x)[:, 0]
+        whole = nn.Dense(1, name="logit")(x)[:, 0]
+        return (whole, *patches) if patches else whole
 
 
 def _layer_norm(index: int, x: jax.Array) -> jax.Array:

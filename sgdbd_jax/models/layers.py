@@ -16,6 +16,7 @@ from sgdbd_jax.config import InputNorm
 from sgdbd_jax.models.convolution import convolve, interleave, winograd
 
 NORM_EPSILON = 1e-5  # of BatchNorm, torch's default
+HIGH_PASS = 4.0  # what a photo's high-pass is multiplied by, so that it is about as large as the photo
 he_normal = nn.initializers.he_normal()  # N(0, 2 / fan-in)
 
 
@@ -128,6 +129,21 @@ max_pool.defvjp(_pool_forward, _pool_backward)
 def to_blocks(x: jax.Array) -> jax.Array:
     """The four pixels of every 2x2 square as channels of one: `[B, 2H, 2W, C]` to `[B, H, W, 4C]`."""
     return jnp.concatenate(_quarters(x), axis=-1)
+
+
+def in_blocks(photo: jax.Array) -> jax.Array:
+    """A photo and its high-pass, which is what blur takes away, in 2x2 blocks: `[B, 2H, 2W, 3]` to `[B, H, W, 24]`."""
+    return to_blocks(jnp.concatenate([photo, HIGH_PASS * (photo - mean_of_nine(photo))], axis=-1))
+
+
+def mean_of_nine(x: jax.Array) -> jax.Array:
+    """The mean of each pixel and its eight neighbours, the border repeated: `[B, H, W, C]` to the same."""
+    for axis in (1, 2):
+        size = x.shape[axis]
+        padded = jnp.pad(x, [(1, 1) if at == axis else (0, 0) for at in range(4)], mode="edge")
+        parts = [jax.lax.slice_in_dim(padded, start, start + size, axis=axis) for start in range(3)]
+        x = (parts[0] + parts[1] + parts[2]) / 3
+    return x
 
 
 def upsample(x: jax.Array, *, align_corners: bool) -> jax.Array:

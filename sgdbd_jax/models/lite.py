@@ -12,9 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from sgdbd_jax.config import MULTIPLES, GeneratorConfig
-from sgdbd_jax.models.layers import Conv, conv_block, normalise, scaled, to_blocks, upsample
+from sgdbd_jax.models.layers import Conv, conv_block, in_blocks, normalise, scaled, upsample
 
-HIGH_PASS = 4.0  # what the high-pass is multiplied by, so that it is about as large as the photo
 STEM = 32  # features at 1/2
 STAGES = ((64, 1), (128, 2), (192, 3), (160, 2))  # features and residual blocks at 1/4, 1/8, 1/16 and 1/32
 LATERALS = (64, 96, 96, 96)  # features of the decoder at the same
@@ -46,9 +45,7 @@ class LiteGenerator(nn.Module):
         down = functools.partial(block, norm=config.trunk_norm)
         up = functools.partial(block, norm=config.decoder_norm)
 
-        photo = normalise(photo, config.input)
-        x = to_blocks(jnp.concatenate([photo, HIGH_PASS * (photo - mean_of_nine(photo))], axis=-1))
-        stem = x = down(x, wide(STEM), name="stem")
+        stem = x = down(in_blocks(normalise(photo, config.input)), wide(STEM), name="stem")
         features = []
         for number, (count, residuals) in enumerate(STAGES, start=1):
             x = down(x, wide(count), stride=2, name=f"stage{number}_down")
@@ -69,16 +66,6 @@ class LiteGenerator(nn.Module):
         x = jnp.concatenate([upsample(x, align_corners=False), stem], axis=-1)
         x = up(x, wide(FINEST), name="join0")
         return upsample(Conv(1, 1, name="head")(x), align_corners=False)
-
-
-def mean_of_nine(x: jax.Array) -> jax.Array:
-    """The mean of each pixel and its eight neighbours, the border repeated: `[B, H, W, C]` to the same."""
-    for axis in (1, 2):
-        size = x.shape[axis]
-        padded = jnp.pad(x, [(1, 1) if at == axis else (0, 0) for at in range(4)], mode="edge")
-        parts = [jax.lax.slice_in_dim(padded, start, start + size, axis=axis) for start in range(3)]
-        x = (parts[0] + parts[1] + parts[2]) / 3
-    return x
 
 
 def _same(x: jax.Array) -> jax.Array:

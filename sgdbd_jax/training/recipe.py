@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from sgdbd_jax import pictures
 from sgdbd_jax.data.training_sets import fingerprints
@@ -31,7 +30,7 @@ from sgdbd_jax.training.samples import predicting, prediction, sample_picture, s
 from sgdbd_jax.training.start import digests, given_generator
 from sgdbd_jax.training.state import FitState, TrainState, init_game, make_optimiser
 from sgdbd_jax.training.step import make_disc_step, make_game_step
-from sgdbd_jax.training.targets import own_targets, teacher_targets
+from sgdbd_jax.training.targets import Targets, own_targets, teacher_targets
 from sgdbd_jax.training.workdir import claim_workdir
 from sgdbd_jax.weights import halve, save_weights
 
@@ -85,12 +84,13 @@ def learn_masks(
     stream: int,
     steps: int,
     generator: dict[str, Any] | None,
-    make_targets: Callable[[Run], Sequence[np.ndarray]],
+    make_targets: Callable[[Run], Targets],
 ) -> tuple[Stage, FitState]:
     """A stage on refined masks of the source photos, which are not made again once it is done."""
     pastes = run.config.pastes
-    targets = () if steps_done(run, name) == steps else make_targets(run)
-    stage = Stage(name, functools.partial(run.examples.taught, targets=targets), stream, steps, pastes.warm_batch)
+    made = Targets(()) if steps_done(run, name) == steps else make_targets(run)
+    example = functools.partial(run.examples.taught, targets=made.masks, weights=made.weights, places=made.places)
+    stage = Stage(name, example, stream, steps, pastes.warm_batch)
     return stage, fit_generator(run, stage, make_optimiser(pastes.warm_optimiser, steps), generator)
 
 

@@ -62,8 +62,8 @@ def load_start(config: Config) -> tuple[Config, Any]:
             _delivered_with(metadata)
         config = _with_input(config, "generator", norm.mean, norm.std, source=str(path))
         load_network(path, "generator", config.generator)
-    if config.self_training.teacher and not config.supervised:
-        Detector.load(weight_file(config.self_training.teacher))  # whatever it refuses
+    for teacher in () if config.supervised else config.self_training.teachers:
+        Detector.load(weight_file(teacher))  # whatever it refuses
     config, vgg16 = _load_vgg16(config) if needs_vgg16(config) else (config, None)
     if start.classifier_weights and config.game.steps and config.game.bilateral_weight and not config.supervised:
         load_network(start.classifier_weights, "classifier", config.classifier)
@@ -146,10 +146,10 @@ def _delivered_with(metadata: Mapping[str, Any]) -> PredictionConfig:
 def digests(config: Config) -> dict[str, str]:
     """What tells the weights that a run starts from, by name; files may move, what they hold must stay."""
     start = config.start
-    taught = config.self_training
+    teachers = () if config.supervised else config.self_training.teachers
     files = {"classifier": Path(start.classifier_weights)} if start.classifier_weights else {}
     files |= {"generator": weight_file(start.generator_weights)} if start.generator_weights else {}
-    files |= {"teacher": weight_file(taught.teacher)} if taught.teacher and not config.supervised else {}
+    files |= {"teacher" + f" {at}" * (at > 1): weight_file(name) for at, name in enumerate(teachers, start=1)}
     files |= {"vgg16": Path(start.vgg16)} if needs_vgg16(config) else {}
     return {f"given {name}": file_sha256(path)[:12] for name, path in files.items() if path.is_file()}
 

@@ -48,7 +48,7 @@ def make_game_step(config: Config, networks: Networks, axis: str | None = None) 
     def step(state: TrainState, frozen: Any, batch: Batch) -> tuple[TrainState, Metrics]:
         params, stats = state.variables(*optimisers)
         frozen = fold_norms(frozen) if config.classifier.norm and frozen else frozen
-        grads, outcome = differentiate(params, stats, frozen, jax.tree.map(to_unit, batch))
+        grads, outcome = differentiate(params, stats, frozen, jax.tree.map(to_unit, batch), step=state.step)
         metrics = {
             "g_loss": sum(outcome.g_terms.values(), jnp.zeros((), jnp.float32)),
             **outcome.g_terms,
@@ -128,8 +128,12 @@ def classifier_loss(output: tuple[jax.Array, jax.Array], batch: Batch) -> tuple[
 
 
 def mask_loss(logits: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
-    """Cross-entropy on masks; `batch["mask"]` is `[B, H, W, 1]` uint8, 255 = in focus."""
-    loss = mask_cross_entropy(logits, to_unit(batch["mask"]))
+    """Cross-entropy on masks; `batch["mask"]` is `[B, H, W, 1]` uint8, 255 = in focus.
+
+    So is `batch["weight"]`, where there is one: 255 is a pixel that counts in full.
+    """
+    weight = to_unit(batch["weight"]) if "weight" in batch else None
+    loss = mask_cross_entropy(logits, to_unit(batch["mask"]), weight)
     metrics = describe_mask(jax.nn.sigmoid(logits))
     return loss, {"coverage": metrics["coverage"], "mask_entropy": metrics["mask_entropy"]}
 

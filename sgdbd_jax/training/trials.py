@@ -24,12 +24,14 @@ class Trial:
         changes: of the preset's fields.
         after: the trial whose generator of the same seed it starts from, instead of pastes of its own.
         needs_masks: whether it may see masks: the upper bound alone.
+        preset: what it changes, if not that of the others.
     """
 
     says: str
     changes: Mapping[str, Any] = field(default_factory=dict)
     after: str = ""
     needs_masks: bool = False
+    preset: Config | None = None
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Trials:
 
     Attributes:
         trials: by name.
-        preset: what each of them changes.
+        preset: what each of them changes that has none of its own.
         folder: holds each training as `NAME/SEED`.
         photos: changes that name the photos: `source`, `clear`, ...
         masks: changes that name masks, for the trials that may see them.
@@ -66,7 +68,7 @@ class Trials:
             changes |= self.masks
         if trial.after:
             changes |= {"warm_steps": 0, "generator_weights": str(self.generator(trial.after, seed))}
-        return replace(self.preset, {**changes, **trial.changes})
+        return replace(trial.preset or self.preset, {**changes, **trial.changes})
 
     def finished(self, name: str) -> dict[int, Path]:
         """The generators of a trial, by seed; folders that are not named by one are passed over, with a warning."""

@@ -20,6 +20,7 @@ from sgdbd_jax.data.batches import (
     prefetch,
 )
 from sgdbd_jax.data.blur import disk_kernel, fcsb, varying_blur
+from sgdbd_jax.data.masks import random_mask
 from sgdbd_jax.data.resizing import resize_photo
 from sgdbd_jax.data.sources import PhotoSet
 from sgdbd_jax.errors import UserError
@@ -109,6 +110,152 @@ def test_a_batch_stacks_uint8_photos():
     batch = batch_of(makers(second_draw=True).game)
     assert set(batch) == {"source", "clear", "blur", "clear_real", "blur_real"}
     assert {(value.shape, value.dtype) for value in batch.values()} == {((4, SIDE, SIDE, 3), np.dtype(np.uint8))}
+
+
+TEXTURES = noise_set(8).images.repeat(4, 1).repeat(4, 2)  # 64 pixels a side
+LEVERS = {"shapes": 0.4, "uniform": 0.2, "grey": 0.3, "degrade": True, "noise": 20.0, "crop": 32, "scale": (0.7, 1.3)}
+
+
+def textured(**changes):
+    photos = PhotoSet(tuple("abcdefgh"), list(TEXTURES), [photo[..., 0] for photo in TEXTURES])
+    return ExampleMakers(TrainingSets(photos, photos, None), replace(WHOLE, changes))
+
+
+def weighed(maker):
+    """Examples of self-training with weights, of every other photo: targets of its red, weights of its green."""
+    photos = maker.sets.source.images[1::2]
+    targets, weights = ([photo[..., i] for photo in photos] for i in range(2))
+    return functools.partial(maker.taught, targets=targets, weights=weights, places=range(1, 8, 2))
+
+
+@pytest.mark.parametrize("stage", ["game", "warm", "taught", "classifier", "discriminators"])
+def test_with_every_lever_a_batch_is_a_function_of_seed_step_and_place_alone(stage):
+    def example():
+        maker = textured(**LEVERS)
+        return weighed(maker) if stage == "taught" else getattr(maker, stage)
+
+    first = batch_of(example(), step=5, batch=8)
+    assert_same(first, batch_of(example(), step=5, batch=8))
+    assert differ(first, batch_of(example(), step=6, batch=8))
+    halves = [batch_of(example(), step=5, batch=8, places=places) for places in (range(3), range(3, 8))]
+    assert_same(first, {name: np.concatenate([half[name] for half in halves]) for name in first})
+
+
+def test_without_levers_a_paste_draws_what_it_always_drew():
+    """First the mask, then the crops of either photo; nothing before, between or after."""
+    maker = makers(degrade=False)
+    rng, again = np.random.default_rng(3), np.random.default_rng(3)
+    example = maker.warm(rng, Draw(0, 5))
+    mask = random_mask(again, (SIDE, SIDE))
+    inside, outside = maker._clear(again, Draw(0, 5), 1), maker._blur(again, Draw(0, 5), 2)
+    np.testing.assert_array_equal(example["mask"][..., 0], np.rint(255 * mask))
+    np.testing.assert_allclose(
+        example["photo"], outside + mask[..., None] * (inside - outside.astype(float)), atol=0.51
+    )
+    assert rng.random() == again.random()
+
+
+def test_some_pastes_are_photos_of_one_kind_alone():
+    batch = batch_of(makers(clear=[255] * 5, blur=[10] * 5, uniform=0.4).warm, batch=300)
+    whole = dict.fromkeys((0, 255), 0)
+    for photo, mask in zip(batch["photo"], batch["mask"]):
+        if len(np.unique(mask)) == 1:
+            whole[int(mask.flat[0])] += 1
+            assert (photo == (255 if mask.flat[0] else 10)).all()
+    assert all(40 < count < 80 for count in whole.values())
+
+
+def halves(count=4):
+    """Photos with texture, each half of its own brightness."""
+    texture = np.random.default_rng(0).integers(-4, 5, (count, 64, 64, 1))
+    return list((np.where(np.arange(64) < 32, 60, 180)[:, None] + texture).astype(np.uint8).repeat(3, -1))
+
+
+def is_half(mask):
+    """Whether an outline is where such a photo changes, but for some eighth of a half, as few random ones are."""
+    left, right = np.sort([(mask[:, :32] > 0).mean(), (mask[:, 32:] > 0).mean()])
+    return left < 0.12 and right > 0.88
+
+
+def test_some_pastes_have_the_outlines_of_what_is_in_the_photo():
+    photos = PhotoSet(tuple("abcd"), halves())
+    maker = ExampleMakers(TrainingSets(photos, photos, None), replace(WHOLE, {"shapes": 0.5, "crop": 64}))
+    masks = batch_of(maker.warm, batch=120)["mask"][..., 0]
+    assert 45 < sum(map(is_half, masks)) < 75
+
+
+@pytest.mark.parametrize("changes", [{}, {"blur_kernel": "fcsb:2"}])
+def test_of_a_paste_with_such_an_outline_both_sides_are_of_one_photo_and_one_is_blurred(changes):
+    photos = PhotoSet(tuple("abcd"), halves())
+    config = replace(WHOLE, {"shapes": 1.0, "crop": 64, **changes})
+    batch = batch_of(ExampleMakers(TrainingSets(photos, photos, None), config).warm, batch=20)
+    sides = set()
+    for photo, mask in zip(batch["photo"], batch["mask"][..., 0] == 255):
+        assert is_half(mask)
+        far = np.abs(np.arange(64) - 31.5) > 18  # from the outline
+        (sharp,) = (one for one in photos.images if np.array_equal(one[mask & far], photo[mask & far]))
+        blurred = ~mask & far
+        assert photo[blurred].std() < 0.8 * sharp[blurred].std()
+        assert abs(photo[blurred].mean() - sharp[blurred].mean()) < 1
+        sides.add(bool(mask[0, 0]))
+    assert sides == {True, False}
+
+
+def test_a_flat_photo_has_pastes_of_random_shapes():
+    batch = batch_of(makers(blur=None, shapes=1.0, batch=1).warm, batch=20)
+    shares = batch["mask"].mean(axis=(1, 2, 3)) / 255
+    assert shares.min() > 0 and shares.max() < 1 and len(np.unique(shares)) > 10
+
+
+@pytest.mark.parametrize("stage", ["game", "supervised", "warm", "taught", "classifier", "discriminators"])
+def test_a_share_of_the_examples_of_every_stage_is_grey_in_all_photos(stage):
+    def batch_at(share):
+        maker = textured(grey=share)
+        return batch_of(weighed(maker) if stage == "taught" else getattr(maker, stage), batch=150)
+
+    def grey(photos):
+        return [bool((photo == photo[..., :1]).all()) for photo in photos]
+
+    batch = batch_at(0.4)
+    kinds = [grey(photos) for photos in batch.values() if photos.shape[3:] == (3,)]
+    assert all(kind == kinds[0] for kind in kinds) and 0.28 < np.mean(kinds[0]) < 0.52
+    assert all(all(grey(photos)) for photos in batch_at(1.0).values() if photos.shape[3:] == (3,))
+    assert not any(any(grey(photos)) for photos in batch_at(0.0).values() if photos.shape[3:] == (3,))
+
+
+def test_grey_comes_after_the_colours_of_the_noise():
+    maker = textured(grey=1.0, degrade=True, noise=20.0)
+    photos = batch_of(maker.warm, batch=20)["photo"]
+    assert (photos == photos[..., :1]).all()
+
+
+def test_weights_are_cut_like_their_photo_and_its_target_and_pastes_count_in_full():
+    maker = textured(flip=True, scale=(0.6, 1.7), whole=0.2, crop=32)
+    batch = batch_of(weighed(maker), batch=200)
+    taught = [(mask == photo[..., :1]).all() for photo, mask in zip(batch["photo"], batch["mask"])]
+    assert 0.6 < np.mean(taught) < 0.8
+    for photo, weight, own in zip(batch["photo"], batch["weight"], taught):
+        np.testing.assert_array_equal(weight, photo[..., 1:2] if own else np.full_like(weight, 255))
+
+
+def test_without_weights_there_are_none():
+    maker = textured()
+    plain = functools.partial(maker.taught, targets=[photo[..., 0] for photo in TEXTURES])
+    assert set(batch_of(plain, batch=20)) == {"photo", "mask"}
+
+
+def test_photos_without_a_target_are_left_out_and_the_others_come_equally_often():
+    maker = makers(source=range(10), clear=[255] * 5, blur=[254] * 5)
+    targets, places = [np.full((SIDE, SIDE), level, np.uint8) for level in (2, 3, 7)], [2, 3, 7]
+    example = functools.partial(maker.taught, targets=targets, places=places)
+    seen = []
+    for step in range(60):
+        batch = batch_of(example, step=step, batch=3)
+        for photo, mask in zip(batch["photo"], batch["mask"]):
+            if photo.max() < 100:
+                assert photo.min() == photo.max() == mask.min() == mask.max()
+                seen.append(int(mask.flat[0]))
+    assert set(seen) == set(places) and np.bincount(seen)[places].min() > 25
 
 
 def colours(batch, name):

@@ -167,3 +167,79 @@ def test_random_blur_removes_fine_detail_and_repeats():
 def test_random_blur_refuses_a_range_upside_down():
     with pytest.raises(UserError, match="low 3, high 2"):
         blur.random_blur(random_photo(0), np.random.default_rng(0), low=3, high=2)
+
+
+SQUARE = np.zeros((40, 48), bool)
+SQUARE[12:30, 14:36] = True
+RED, BLUE = np.array((200, 40, 30), np.uint8), np.array((20, 60, 180), np.uint8)
+FLAT = np.where(SQUARE[..., None], RED, BLUE)
+
+
+def test_a_sharp_thing_leaves_no_colour_of_its_own_on_the_blurred_ground():
+    """Each of one colour: nothing changes, where a blur of the whole would bleed."""
+    photo, mask = blur.blur_apart(FLAT, SQUARE, blur.disk_kernel(4.0), thing_in_focus=True)
+    np.testing.assert_array_equal(photo, FLAT)
+    np.testing.assert_array_equal(mask, SQUARE)
+
+
+def test_a_sharp_thing_stays_as_it_is_and_the_ground_loses_its_texture():
+    texture = np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8)
+    photo, mask = blur.blur_apart(texture, SQUARE, blur.disk_kernel(4.0), thing_in_focus=True)
+    np.testing.assert_array_equal(photo[SQUARE], texture[SQUARE])
+    assert photo[~mask].std() < 0.3 * texture[~mask].std()
+    far = ~ndimage.binary_dilation(SQUARE, np.ones((11, 11)))  # beyond the kernel's reach: the ground's plain blur
+    plain = blur.disk_blur(texture.astype(np.float32), 4.0)
+    np.testing.assert_allclose(photo[far], plain[far], atol=0.51)
+
+
+def test_a_blurred_thing_has_a_soft_rim_over_the_sharp_ground():
+    """Its cover is its outline, blurred by the same disk; it, and where that is more than a half, is out of focus."""
+    cover = blur.disk_blur(SQUARE[..., None].astype(np.float32), 4.0)
+    photo, mask = blur.blur_apart(FLAT, SQUARE, blur.disk_kernel(4.0), thing_in_focus=False)
+    np.testing.assert_allclose(photo, cover * RED + (1 - cover) * BLUE, atol=0.51)
+    np.testing.assert_array_equal(mask, ~SQUARE & (cover[..., 0] < 0.5))
+
+
+def test_no_part_of_a_blurred_thing_is_in_focus_however_thin():
+    """A bar of 6 pixels covers nowhere half of what a disk of 20 gathers."""
+    bar = np.zeros((40, 48), bool)
+    bar[17:23] = True
+    _, mask = blur.blur_apart(FLAT, bar, blur.disk_kernel(10.0), thing_in_focus=False)
+    np.testing.assert_array_equal(mask, ~bar)
+
+
+def test_of_a_blurred_thing_nothing_sharp_is_left_and_of_the_ground_everything():
+    texture = np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8)
+    photo, mask = blur.blur_apart(texture, SQUARE, blur.disk_kernel(4.0), thing_in_focus=False)
+    far = ~ndimage.binary_dilation(SQUARE, np.ones((11, 11)))
+    np.testing.assert_array_equal(photo[far], texture[far])
+    assert photo[~mask].std() < 0.35 * texture[~mask].std()
+
+
+def test_a_kernel_of_one_pixel_leaves_a_photo():
+    texture = np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8)
+    for thing_in_focus in (True, False):
+        photo, _ = blur.blur_apart(texture, SQUARE, np.ones((1, 1)), thing_in_focus=thing_in_focus)
+        np.testing.assert_array_equal(photo, texture)
+
+
+def test_the_kernel_of_fcsb_is_what_it_convolves_with():
+    photo = np.random.default_rng(0).integers(0, 256, (30, 34, 3), np.uint8)
+    for times in (1, 3):
+        kernel = blur.fcsb_kernel(times)
+        assert kernel.shape == (6 * times + 1,) * 2 and kernel.sum() == pytest.approx(1)
+        blurred = ndimage.correlate(photo.astype(float), kernel[..., None], mode="constant")
+        inner = slice(3 * times, -3 * times)
+        np.testing.assert_allclose(blurred[inner, inner], blur.fcsb(photo, times)[inner, inner], atol=0.51)
+
+
+def test_random_kernels_are_disks_and_gaussians_of_radii_in_the_range():
+    """By their spread: a quarter of the squared radius along each axis."""
+    radii, rims = [], []
+    for seed in range(60):
+        kernel = blur.random_kernel(np.random.default_rng(seed), low=2.0, high=6.0)
+        offsets = np.arange(len(kernel)) - len(kernel) // 2
+        radii.append(2 * np.sqrt((kernel.sum(axis=0) * offsets**2).sum()))
+        rims.append(kernel[len(kernel) // 2, 1] / kernel.max())
+    assert 1.9 < min(radii) < 2.6 and 5.4 < max(radii) < 6.2
+    assert 15 < np.sum(np.array(rims) > 0.5) < 45  # a disk is as bright near its rim

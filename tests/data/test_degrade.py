@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sgdbd_jax.data.degrade import degrade
+from sgdbd_jax.data.degrade import degrade, without_colours
 
 
 def photos():
@@ -42,3 +42,17 @@ def test_as_many_random_numbers_are_used_for_every_photo_that_is_not_noisy():
         degrade(photo, rng)
         used.add(rng.random())
     assert len(used) == 1
+
+
+def test_the_noise_goes_up_to_the_deviation_asked_for():
+    flat = np.full((32, 32, 3), 128, np.uint8)
+    grain = np.array([degrade(flat, np.random.default_rng(seed), noise=25.0).std() for seed in range(100)])
+    assert 20 < grain.max() < 31  # with half as much of each colour beside that of brightness
+    usual = [degrade(flat, np.random.default_rng(seed)) for seed in range(20)]
+    for seed, photo in enumerate(usual):
+        np.testing.assert_array_equal(photo, degrade(flat, np.random.default_rng(seed), noise=6.0))
+
+
+def test_a_photo_without_colours_has_its_luminance_in_each():
+    colours = np.array([[(255, 0, 0), (0, 255, 0), (0, 0, 255), (90, 90, 90)]], np.uint8)
+    assert without_colours(colours).tolist() == [[[76] * 3, [150] * 3, [29] * 3, [90] * 3]]  # 0.299, 0.587, 0.114

@@ -267,6 +267,11 @@ def test_a_folder_that_cannot_be_is_refused_before_anything_starts(tmp_path, mon
         ("predict", ["--batches", "one"], r"--batches: 'one' is not a list of numbers such as 1,2"),
         ("step", ["--size", "40"], r"crop: 40 must be a positive multiple of 16"),
         ("fit", ["--size", "16", "--batch", "1", "--against", "torch"], "--batch: one crop of 16 pixels is too little"),
+        (
+            "predict,step",
+            ["--preset", "game", "--against", "torch"],
+            r"discriminator\.in_blocks True, discriminator\.patches \(3, 5, 6\): the game in PyTorch has no twin",
+        ),
         ("fit", ["--preset", "lite", "--size", "48"], r"crop: 48 must be a multiple of 32 for generator"),
     ],
 )

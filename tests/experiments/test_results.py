@@ -258,3 +258,28 @@ def test_a_damaged_run_costs_the_others_nothing(scored, tmp_path, capsys):
 def test_a_trial_that_there_is_not_is_refused(scored):
     with pytest.raises(UserError, match="train: cold: no such trial; there are game, game_control, "):
         scored("--train", "cold")
+
+
+def test_scenes_photographed_twice_are_scored_too_and_kept(scored, tmp_path, monkeypatch, capsys):
+    """A mask of 0.75 everywhere is right where its photo is in focus: of A in a quarter, of B in the others."""
+    scene = tmp_path / "pairs" / "input" / "cup"
+    scene.mkdir(parents=True)
+    (tmp_path / "pairs" / "vote").mkdir()
+    vote = np.zeros((32, 32), np.uint8)
+    vote[:8] = 255
+    Image.fromarray(vote).save(tmp_path / "pairs" / "vote" / "cup.png")
+    for letter in "AB":
+        Image.new("RGB", (32, 32), "red").save(scene / f"cup_{letter}.png")
+    result = scored("--pairs", str(tmp_path / "pairs"))
+    assert result["pairs"]["scenes"] == 1
+    rows = by_key(result["pairs"])
+    assert list(rows) == [(row, "own", how) for row in SHIPPED_ROWS.values() for how in ("none", "edges", "cut")]
+    for row in rows.values():
+        assert (row["right"], row["lowest_tenth"], row["lost"]) == ([0.5], [0.25], [0.0])
+    out = capsys.readouterr().out
+    assert "Of scenes photographed twice, focused at two depths, 1;" in out
+    assert "| the shipped weights, lite | 0.500 / 0.250 / 0 | 0.500 / 0.250 / 0 | 0.500 / 0.250 / 0 |" in out
+    assert (tmp_path / "out" / "results.md").read_text() == out
+    monkeypatch.setattr("sgdbd_jax.evaluation.two_focus.score_two_focus", lambda *_, **__: pytest.fail("scored twice"))
+    assert scored("--pairs", str(tmp_path / "pairs")) == result
+    assert "pairs" not in scored()

@@ -18,6 +18,7 @@ import pytest
 from twins import BATCH, SIZE, black_and_white, cancelled, compiled, random_variables, small
 
 from sgdbd_jax.config import Config, OptimiserConfig
+from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import replace
 from sgdbd_jax.models.classifier import Classifier
 from sgdbd_jax.models.networks import make_generator
@@ -115,6 +116,24 @@ def test_every_term_is_at_work(rounds, played):
         terms = {name: value for name, value in losses.items() if name != "g_loss" and not name.startswith("d_loss")}
         assert not [name for name, value in terms.items() if abs(value) <= 1e-3]
         assert losses["g_loss"] == pytest.approx(sum(terms.values()), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"in_blocks": True}, "discriminator.in_blocks True: the game"),
+        ({"patches": (3, 9)}, r"discriminator.patches \(3, 9\): the game"),
+        ({"discriminator.norm": "none"}, "discriminator.norm none: the game"),
+        ({"classifier.layers": ("conv4_3", "conv5_3")}, r"classifier.layers \('conv4_3', 'conv5_3'\): the game"),
+        ({"hard": True}, "game.hard True: the game"),
+        ({"temperature": 0.5}, "game.temperature 0.5: the game"),
+        ({"r1_weight": 1.0}, "game.r1_weight 1.0: the game"),
+        ({"binarisation_ramp": 9, "hard": True}, "game.binarisation_ramp 9, game.hard True: the game"),
+    ],
+)
+def test_a_game_without_a_twin_is_refused_by_its_fields(changes, message):
+    with pytest.raises(UserError, match=f"{message} in PyTorch has no twin of this; take another preset"):
+        torch_twin.TorchGame(replace(PRESETS["paper"], changes), None, {}, way="best")
 
 
 @pytest.mark.parametrize("name", PLAYERS)

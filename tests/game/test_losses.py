@@ -15,6 +15,8 @@ from sgdbd_jax.game.losses import (
     discriminator_loss,
     feature_distance,
     mask_cross_entropy,
+    slope_penalty,
+    verdicts_mean,
 )
 
 LN2, LN3, LN4 = math.log(2), math.log(3), math.log(4)
@@ -191,6 +193,16 @@ def test_mask_cross_entropy(logits, truth, loss):
     assert float(mask_cross_entropy(mask(logits), mask(truth))) == pytest.approx(loss, rel=1e-6, abs=1e-7)
 
 
+def test_a_weight_lessens_what_a_pixel_costs():
+    """At logit 0 each pixel costs ln 2, and at ln 3 a wrong one ln 4."""
+    logits, truth = mask([0, LN3], [0, 0]), mask([1, 0], [0, 0])
+    weighed = mask_cross_entropy(logits, truth, mask([1, 0.5], [0, 0]))
+    assert float(weighed) == pytest.approx((LN2 + LN4 / 2) / 4)
+    assert float(mask_cross_entropy(logits, truth, jnp.ones_like(truth))) == float(mask_cross_entropy(logits, truth))
+    slope = jax.grad(mask_cross_entropy)(logits, truth, mask([1, 0.5], [0, 0]))
+    np.testing.assert_allclose(slope.ravel(), [-0.5 / 4, 0.5 * 0.75 / 4, 0, 0])
+
+
 def test_a_mask_that_is_wrong_for_certain_has_the_gradient_of_a_probability():
     slope = jax.grad(mask_cross_entropy)(mask([1e4, -1e4]), mask([0, 1]))
     np.testing.assert_allclose(slope.ravel(), [0.5, -0.5])
@@ -205,8 +217,59 @@ def test_a_mask_that_is_wrong_for_certain_has_the_gradient_of_a_probability():
         lambda: feature_distance(jnp.zeros(3), jnp.zeros(3)),
         lambda: coverage_loss(jnp.zeros((2, 4, 4))),
         lambda: mask_cross_entropy(jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 2, 2))),
+        lambda: mask_cross_entropy(*[jnp.zeros((1, 2, 2, 1))] * 2, jnp.zeros((2, 2))),
     ],
 )
 def test_shapes_that_would_broadcast_are_refused(wrong):
     with pytest.raises(AssertionError):
         wrong()
+
+
+# Verdicts on patches, and slopes --------------------------------------------------------------------------------------
+
+
+def test_one_verdict_a_photo_is_the_loss_itself():
+    real, fake = array(HALF, QUARTER), array(THREE_QUARTERS, HALF)
+    assert float(verdicts_mean(discriminator_loss, real, fake)) == float(discriminator_loss(real, fake))
+
+
+def test_every_size_of_patch_counts_alike_however_many_there_are():
+    """The whole is undecided, ln 2; of 1 x 2 patches one costs -ln 3/4 and one ln 4; of 1 x 1, ln 4."""
+    verdicts = (array(HALF), array([[THREE_QUARTERS, QUARTER]]), array([[QUARTER]]))
+    wanted = (LN2 + (-LN_3_4 + LN4) / 2 + LN4) / 3
+    assert float(verdicts_mean(adversarial_loss, verdicts)) == pytest.approx(wanted)
+
+
+def test_verdicts_unlike_in_structure_are_refused():
+    with pytest.raises(ValueError, match="shorter|longer"):
+        verdicts_mean(discriminator_loss, (array(0.0), array([[0.0]])), array(0.0))
+
+
+WEIGHTS = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 3)), jnp.float32)
+
+
+def linear(weights):
+    return lambda photos: (photos * weights).sum((1, 2, 3))
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_the_slope_of_a_linear_discriminator_is_its_weights(batch):
+    """At whatever photos, and however many; and what it teaches is to shrink: 2 w."""
+    real = jnp.asarray(np.random.default_rng(1).uniform(size=(batch, 2, 3, 3)), jnp.float32)
+    value, slope = jax.value_and_grad(lambda weights: slope_penalty(linear(weights), real))(WEIGHTS)
+    assert float(value) == pytest.approx(float((WEIGHTS**2).sum()), rel=1e-5)
+    np.testing.assert_allclose(slope, 2 * WEIGHTS, rtol=1e-5)
+
+
+def test_the_slope_is_that_at_each_photo_squared_before_the_mean():
+    """Of the sum of squares x^2 it is 2 x: at photos of 1 and of 3 in 12 values, 12 (2^2 + 6^2) / 2."""
+    real = jnp.stack([jnp.full((2, 2, 3), 1.0), jnp.full((2, 2, 3), 3.0)])
+    assert float(slope_penalty(lambda photos: (photos**2).sum((1, 2, 3)), real)) == pytest.approx(12 * (4 + 36) / 2)
+
+
+def test_the_slope_of_several_verdicts_is_that_of_their_mean_and_of_places_as_of_one():
+    """A whole of weight 3, and 2 patches of a row each of weight 1: by itself, a row's 6 slopes of 1 make 6, not 12."""
+    rows = lambda photos: photos.sum((2, 3))[..., None]  # noqa: E731
+    assert float(slope_penalty(rows, jnp.ones((2, 2, 2, 3)))) == pytest.approx(6)
+    verdicts = lambda photos: (3 * photos.sum((1, 2, 3)), photos.sum((2, 3))[..., None])  # noqa: E731
+    assert float(slope_penalty(verdicts, jnp.ones((2, 2, 2, 3)))) == pytest.approx(12 * ((3 + 0.5**0.5) / 2) ** 2)

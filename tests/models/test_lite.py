@@ -11,7 +11,8 @@ from tiny_generators import random_variables
 
 from sgdbd_jax.models.convolution import plain
 from sgdbd_jax.models.folding import fold_norms, with_taps
-from sgdbd_jax.models.lite import LiteGenerator, mean_of_nine
+from sgdbd_jax.models.layers import mean_of_nine
+from sgdbd_jax.models.lite import LiteGenerator
 from sgdbd_jax.models.networks import make_generator
 from sgdbd_jax.presets import PRESETS
 

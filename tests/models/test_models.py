@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from flax.errors import ScopeParamShapeError
 
-from sgdbd_jax.config import ClassifierConfig, DiscriminatorConfig, GeneratorConfig, InputNorm
+from sgdbd_jax.config import TRUNK_LAYERS, ClassifierConfig, DiscriminatorConfig, GeneratorConfig, InputNorm
 from sgdbd_jax.models.classifier import Classifier
 from sgdbd_jax.models.discriminator import Discriminator
 from sgdbd_jax.models.generator import Generator
-from sgdbd_jax.models.layers import Conv, batch_norm, conv_block, max_pool, normalise, scaled, upsample
+from sgdbd_jax.models.layers import Conv, batch_norm, conv_block, in_blocks, max_pool, normalise, scaled, upsample
 from sgdbd_jax.models.networks import Networks, make_generator
 from sgdbd_jax.models.vgg16 import LAYERS, VGG16
 from sgdbd_jax.presets import PRESETS
@@ -71,6 +71,9 @@ def photos(batch: int, height: int, width: int):
         ("self_trained", "discriminator", 3_445_313),
         ("self_trained", "classifier", 14_780_739),
         ("lite", "generator", 4_484_481),
+        ("game", "generator", 4_484_481),
+        ("game", "discriminator", 613_796),
+        ("game", "classifier", 927_187),
         ("demo", "generator", 1_119_585),
         ("demo", "discriminator", 290_673),
         ("demo", "classifier", 927_187),
@@ -86,6 +89,10 @@ def test_the_release_s_discriminator_holds_what_its_own_state_dict_lists():
         listed = {row["key"]: row["shape"] for row in csv.DictReader(file)}
     trained = [shape for key, shape in listed.items() if key.endswith((".weight", ".bias"))]
     assert sum(math.prod(map(int, shape.split("x"))) for shape in trained) == 4_624_833
+
+
+def test_the_config_knows_vgg16_s_layers():
+    assert TRUNK_LAYERS == LAYERS
 
 
 def test_vgg16_has_its_thirteen_convolutions():
@@ -178,12 +185,18 @@ def test_the_paper_s_decoder_adds_each_skip_after_its_block():
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("size", [(16, 16), (50, 33), (256, 256)])
 def test_a_discriminator_gives_one_logit_a_photo_of_any_size(preset, size):
+    """And, where it judges patches too, one of each place of the convolutions that its config names."""
     network = Discriminator(PRESETS[preset].discriminator)
-    logits = jax.eval_shape(
+    verdicts = jax.eval_shape(
         lambda x: network.apply(shapes_as_zeros(network), x, train=False),
         jax.ShapeDtypeStruct((3, *size, 3), jnp.float32),
     )
-    assert (logits.shape, logits.dtype) == ((3,), jnp.float32)
+    assert isinstance(verdicts, tuple) == (preset == "game")
+    whole, *patches = verdicts if preset == "game" else (verdicts,)
+    assert (whole.shape, whole.dtype) == ((3,), jnp.float32)
+    for logits, halvings in zip(patches, (2, 3, 4), strict=preset == "game"):
+        blocks = (side // 2 for side in size)
+        assert logits.shape == (3, *(math.ceil(side / 2 ** (halvings - 1)) for side in blocks))
 
 
 def test_a_discriminator_s_parameters_do_not_depend_on_the_size():
@@ -226,6 +239,65 @@ def test_a_discriminator_with_layer_norms_judges_each_photo_alone():
     together = network.apply(variables, photo, train=True)
     alone = jnp.concatenate([network.apply(variables, photo[at : at + 1], train=True) for at in range(3)])
     np.testing.assert_allclose(together, alone, rtol=1e-4)
+
+
+def test_a_discriminator_may_take_blocks_of_a_photo_and_its_high_pass_and_judge_patches_without_a_norm():
+    """Two convolutions without a norm, told plainly; the second one's places are judged too."""
+    config = DiscriminatorConfig(1.0, (4, 5), (1, 2), norm="none", in_blocks=True, patches=(2,), hidden=3)
+    network, photo = Discriminator(config), photos(2, 16, 12)
+    variables = random_variables(network)
+    params = variables["params"]
+    assert set(variables) == {"params"} and set(params) == {"conv1", "conv2", "patch2", "hidden", "logit"}
+    whole, patches = network.apply(variables, photo, train=True)
+    x = in_blocks(normalise(photo, config.input))
+    for name, count, stride in (("conv1", 4, 1), ("conv2", 5, 2)):
+        x = nn.Conv(count, (3, 3), stride, padding=1).apply({"params": params[name]}, x)
+        x = jnp.maximum(x, 0.2 * x)
+    assert patches.shape == (2, 4, 3)
+    wanted = x @ params["patch2"]["kernel"] + params["patch2"]["bias"]
+    np.testing.assert_allclose(patches, wanted[..., 0], rtol=1e-3, atol=1e-3)
+    hidden = x.mean((1, 2)) @ params["hidden"]["kernel"] + params["hidden"]["bias"]
+    hidden = jnp.maximum(hidden, 0.2 * hidden)
+    np.testing.assert_allclose(whole, (hidden @ params["logit"]["kernel"] + params["logit"]["bias"])[:, 0], rtol=1e-3)
+
+
+def test_blocks_hold_four_pixels_of_the_photo_and_four_of_its_high_pass():
+    """Of a photo that is 9 at one pixel and 0 elsewhere: 9 of the photo, and 4 (9 - 1) of the high-pass."""
+    photo = jnp.zeros((1, 8, 8, 3)).at[0, 2, 5, 1].set(9.0)
+    blocks = in_blocks(photo)
+    assert blocks.shape == (1, 4, 4, 24)
+    at = blocks[0, 1, 2].reshape(4, 2, 3)  # pixel in reading order, photo or high-pass, RGB
+    np.testing.assert_allclose(at[1, :, 1], [9.0, 4 * (9 - 1)], rtol=1e-6)  # the upper right of its block
+    np.testing.assert_allclose(at[0, :, 1], [0.0, -4.0], rtol=1e-6)
+    assert not at[..., 0].any() and not at[..., 2].any()
+
+
+def test_several_layers_of_a_classifier_make_a_v_of_parts_of_length_1():
+    layers = ("conv2_2", "conv5_3")
+    network, photo = Classifier(ClassifierConfig(width=0.02, layers=layers)), photos(2, 32, 16)
+    variables = random_variables(network)
+    features, logits = network.apply(variables, photo, train=False)
+    trunk = VGG16(0.02).apply({"params": variables["params"]["trunk"]}, 2 * photo - 1, train=False)
+    means = [np.asarray(trunk[layer].mean((1, 2))) for layer in layers]
+    parts = [mean / np.linalg.norm(mean, axis=1, keepdims=True) for mean in means]
+    np.testing.assert_allclose(features, np.concatenate(parts, axis=1), rtol=1e-4)
+    assert features.shape == (2, 3 + 10) and logits.shape == (2, 3)
+    assert variables["params"]["hidden"]["kernel"].shape[0] == 13
+
+
+def test_one_other_layer_of_a_classifier_is_averaged_as_it_is():
+    network, photo = Classifier(ClassifierConfig(width=0.02, layers=("conv3_3",))), photos(1, 16, 16)
+    variables = random_variables(network)
+    trunk = VGG16(0.02).apply({"params": variables["params"]["trunk"]}, 2 * photo - 1, train=False)
+    features, _ = network.apply(variables, photo, train=False)
+    np.testing.assert_allclose(features, trunk["conv3_3"].mean((1, 2)), rtol=1e-5)
+
+
+def test_a_v_of_layers_that_are_all_zero_has_a_finite_gradient():
+    network = Classifier(ClassifierConfig(width=0.02, layers=("conv1_1", "conv1_2")))
+    variables = shapes_as_zeros(network, 16)
+    slope = jax.jit(jax.grad(lambda photo: network.apply(variables, photo, train=False)[0].sum()))
+    assert np.isfinite(slope(photos(1, 16, 16))).all()
 
 
 def test_a_pooled_classifier_averages_the_trunk_and_takes_any_size():
@@ -319,7 +391,7 @@ def test_doubling_agrees_with_torch(size, align_corners):
 
 def test_the_release_doubles_with_aligned_corners_and_the_paper_without():
     assert {name: config.generator.align_corners for name, config in PRESETS.items()} == {
-        "release": True, "paper": False, "self_trained": False, "lite": False, "demo": False,
+        "release": True, "paper": False, "self_trained": False, "lite": False, "game": False, "demo": False,
     }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import replace, to_dict
 from sgdbd_jax.files import file_sha256
 from sgdbd_jax.models.networks import Networks
-from sgdbd_jax.presets import DEMO, LITE, PAPER, SELF_TRAINED
+from sgdbd_jax.presets import DEMO, GAME, LITE, PAPER, SELF_TRAINED
 from sgdbd_jax.training.samples import predicting
 from sgdbd_jax.training.start import digests, given_generator, load_start, needs_vgg16
 from sgdbd_jax.training.workdir import claim_workdir
@@ -27,6 +27,7 @@ from sgdbd_jax.weights import save_weights
     [
         (PAPER, {}, True),
         (DEMO, {}, False),  # random
+        (GAME, {}, False),
         (SELF_TRAINED, {}, True),
         (SELF_TRAINED, {"generator_weights": "g", "warm_steps": 0}, False),
         (SELF_TRAINED, {"generator_weights": "g", "steps": 75}, True),  # its discriminators

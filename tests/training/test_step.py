@@ -13,6 +13,7 @@ import numpy as np
 import optax
 import pytest
 from tiny_game import CONFIG, TinyClassifier, TinyGenerator, classifier_variables, make_batch, networks
+from twins import compiled
 
 from sgdbd_jax.config import OptimiserConfig
 from sgdbd_jax.errors import UserError
@@ -21,6 +22,7 @@ from sgdbd_jax.models.convolution import plain, tile
 from sgdbd_jax.models.discriminator import Discriminator
 from sgdbd_jax.models.layers import to_unit
 from sgdbd_jax.models.networks import Networks
+from sgdbd_jax.presets import PRESETS
 from sgdbd_jax.training.parallel import parallelize
 from sgdbd_jax.training.state import FitState, init_game, init_net, make_optimiser
 from sgdbd_jax.training.step import classifier_loss, make_disc_step, make_fit_step, make_game_step, mask_loss
@@ -570,3 +572,31 @@ def test_a_trunk_learns_slower_and_a_stage_s_rate_falls_along_a_cosine():
     np.testing.assert_allclose(moves[0], (-0.2, -1.0), rtol=1e-6)
     np.testing.assert_allclose(moves[2], (-0.1, -0.5), rtol=1e-6)
     np.testing.assert_allclose(moves[4], (0, 0), atol=1e-7)
+
+
+def test_the_weights_of_a_batch_are_those_of_its_pixels():
+    """255 counts in full; without weights all do."""
+    logits = jnp.array([0.0, 2.0, -1.0, 3.0]).reshape(1, 2, 2, 1)
+    truth = jnp.array([255, 0, 0, 255], jnp.uint8).reshape(1, 2, 2, 1)
+    each = np.logaddexp(0, np.array([-0.0, 2.0, -1.0, -3.0]))  # ln(1 + exp(x)): of the wrong side's logit
+    for weight, wanted in (([255, 255, 255, 255], each), ([255, 51, 0, 255], each * (1, 0.2, 0, 1))):
+        batch = {"mask": truth, "weight": jnp.array(weight, jnp.uint8).reshape(1, 2, 2, 1)}
+        assert float(mask_loss(logits, batch)[0]) == pytest.approx(wanted.mean(), rel=1e-6)
+    assert float(mask_loss(logits, {"mask": truth})[0]) == pytest.approx(each.mean(), rel=1e-6)
+
+
+def test_a_round_of_preset_game_s_discriminator_with_every_lever_moves_it_and_the_generator_and_stays_finite():
+    """One side, narrow: slopes of slopes pass through our own convolutions, its norms and its patches."""
+    changes = {"discriminator.width": 0.05, "crop": 32, "batch": 2, "discriminators": "clear"}
+    changes |= {"hard": True, "smoothing": 2.0, "r1_weight": 1.0, "temperature": 0.5, "binarisation_ramp": 10}
+    config = replace(PRESETS["game"], changes)
+    nets = dataclasses.replace(NETWORKS, discriminator=Discriminator(config.discriminator))
+    state, batch = init_game(config, nets), make_batch(config)
+    state = state.replace(generator=state.generator.with_ema())
+    after, metrics = compiled(make_game_step(config, nets), state, {}, batch)(state, {}, batch)
+    assert {"slope_clear", "binarisation", "adversarial_clear", "d_loss_clear"} <= metrics.keys()
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((after, metrics)))
+    for name in ("generator", "disc_clear"):
+        moves = moved(getattr(state, name).params, getattr(after, name).params)
+        assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(moves)) > 1e-5
+    assert all(float(jnp.abs(moves[f"patch{at}"]["kernel"]).max()) > 0 for at in (3, 5, 6))

@@ -87,6 +87,7 @@ def test_the_score_is_that_of_refined_masks(taught):
 
 
 def test_lost_and_damaged_targets_are_made_again_and_the_others_kept(taught, tmp_path, monkeypatch):
+    """All, before any process goes on: with several hosts, one writes what the others may read."""
     before = targets(taught)
     workdir = shutil.copytree(taught, tmp_path / "copy")
     shutil.rmtree(workdir / "checkpoints" / "taught")
@@ -94,24 +95,16 @@ def test_lost_and_damaged_targets_are_made_again_and_the_others_kept(taught, tmp
     (workdir / "targets" / "00002.png").write_bytes(b"\x89PNG\r\n")
     Image.fromarray(np.zeros((3, 3), np.uint8)).save(workdir / "targets" / "00003.png")  # of another photo
     kept = os.stat(workdir / "targets" / "00000.png").st_mtime_ns
+    waited = []
+    monkeypatch.setattr(targets_module, "wait_for_all", lambda name: waited.append((name, len(targets(workdir)))))
     assert command(workdir) == 0
+    assert waited == [("targets", SCENES)]
     assert os.stat(workdir / "targets" / "00000.png").st_mtime_ns == kept
     after = targets(workdir)
     assert list(after) == list(before)
     for name, target in before.items():
         np.testing.assert_array_equal(after[name], target)
     assert (workdir / "generator.safetensors").read_bytes() == (taught / "generator.safetensors").read_bytes()
-
-
-def test_no_process_goes_on_before_all_targets_are_written(taught, tmp_path, monkeypatch):
-    """With several hosts, one writes what the others may read."""
-    workdir = shutil.copytree(taught, tmp_path / "copy")
-    shutil.rmtree(workdir / "checkpoints" / "taught")
-    (workdir / "targets" / "00007.png").unlink()
-    waited = []
-    monkeypatch.setattr(targets_module, "wait_for_all", lambda name: waited.append((name, len(targets(workdir)))))
-    assert command(workdir) == 0
-    assert waited == [("targets", SCENES)]
 
 
 def test_a_process_that_does_not_write_them_has_the_targets_too(taught, tmp_path):
@@ -121,7 +114,7 @@ def test_a_process_that_does_not_write_them_has_the_targets_too(taught, tmp_path
     run.main = False
     teacher, _ = load_weights(taught / "generator.safetensors")
     made = targets_module.own_targets(run, jax.tree.map(np.float32, teacher))
-    assert [target.shape for target in made] == [(SIZE, SIZE)] * SCENES
+    assert [target.shape for target in made.masks] == [(SIZE, SIZE)] * SCENES
     assert not (tmp_path / "targets").exists()
 
 
@@ -240,3 +233,107 @@ def test_a_gain_is_delivered_in_the_last_layer_and_told(light, taught, tmp_path)
     assert metadata["prediction"]["reduced"] is True
     assert (metadata["prediction"]["gain"], metadata["prediction"]["middle"]) == (4.0, 0.5)
     assert Refinement(**metadata["prediction"]["refinement"]) == QUICK
+
+
+AGREEING = LIGHT | {
+    "views": "1,0.5,16",
+    "agreement": 2.0,
+    "leave_out": 0.5,
+    "refinement": "edges",
+    "shapes": 0.3,
+    "uniform": 0.1,
+    "grey": 0.2,
+    "degrade": True,
+    "noise": 20.0,
+}
+
+
+@pytest.fixture(scope="module")
+def agreeing(light, taught, tmp_path_factory):
+    """As `light`, by two teachers that look at photos of several sizes, and with pastes of every kind."""
+    workdir = tmp_path_factory.mktemp("agreeing")
+    assert main(given(workdir, **AGREEING, teacher=two_teachers(light, taught))) == 0
+    return workdir
+
+
+def two_teachers(light, taught):
+    return f"{taught / 'generator.safetensors'},{light / 'generator.safetensors'}"
+
+
+def test_targets_of_several_views_are_kept_with_their_doubt_and_made_again_without_it(
+    agreeing, light, taught, tmp_path
+):
+    for folder in FOLDERS:
+        names = {f"{number:05d}{kind}.png" for number in range(SCENES) for kind in ("", ".doubt")}
+        assert {path.name for path in (agreeing / folder).glob("*.png")} == names
+    workdir = shutil.copytree(agreeing, tmp_path / "copy")
+    for stage in ("teacher", "taught"):
+        shutil.rmtree(workdir / "checkpoints" / stage)
+    shutil.rmtree(workdir / "targets")
+    lost = workdir / "teacher_targets" / "00001.doubt.png"
+    lost.unlink()
+    kept = os.stat(workdir / "teacher_targets" / "00000.png").st_mtime_ns
+    assert main(given(workdir, **AGREEING, teacher=two_teachers(light, taught))) == 0
+    assert os.stat(workdir / "teacher_targets" / "00000.png").st_mtime_ns == kept
+    assert lost.read_bytes() == (agreeing / "teacher_targets" / lost.name).read_bytes()
+    assert (workdir / "generator.safetensors").read_bytes() == (agreeing / "generator.safetensors").read_bytes()
+
+
+def test_a_second_teacher_may_not_change_either(agreeing, light, taught, tmp_path):
+    workdir = shutil.copytree(agreeing, tmp_path / "copy")
+    shutil.copy(taught / "generator.safetensors", tmp_path / "second.safetensors")
+    teachers = f"{taught / 'generator.safetensors'},{tmp_path / 'second.safetensors'}"
+    with pytest.raises(UserError, match="given teacher 2 was"):
+        main(given(workdir, **AGREEING, teacher=teachers))
+
+
+def test_every_teacher_is_looked_for_before_photos_are_read(taught, tmp_path):
+    with pytest.raises(UserError, match="none.safetensors"):
+        main(given(tmp_path, **LIGHT, teacher=f"{taught / 'generator.safetensors'}, {tmp_path / 'none.safetensors'}"))
+    assert not (tmp_path / "config.json").exists()
+
+
+LEVELS = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.25, 0.05], np.float32)  # deviations of the scenes' views
+
+
+def made_by_levels(tmp_path, monkeypatch, **changes):
+    """Targets by a teacher whose views disagree by as much as `LEVELS` says."""
+    config = parse(given(tmp_path, **LIGHT, teacher="accurate", views="1", **changes))[1]
+    run = Run(config, tmp_path, load_photos(config))
+    photos = list(run.photos.training.source.images)
+
+    class Known:
+        looks = 2
+
+        def __call__(self, photo):
+            at = next(number for number, each in enumerate(photos) if each is photo)
+            return np.full(photo.shape[:2], at / 255, np.float32), np.full(photo.shape[:2], LEVELS[at])
+
+    monkeypatch.setattr(targets_module, "Teacher", lambda detectors, sizes: Known())
+    return targets_module._make_targets(run, [], {}, tmp_path / "targets")
+
+
+def test_a_pixel_weighs_the_less_the_more_the_views_disagree(tmp_path, monkeypatch):
+    """1 less twice the deviation, to the rounding of 8 bits; whether just made or read again."""
+    for _ in range(2):
+        made = made_by_levels(tmp_path, monkeypatch, agreement=2.0)
+        assert made.places is None and len(made.masks) == len(made.weights) == SCENES
+        for at, (mask, weight) in enumerate(zip(made.masks, made.weights)):
+            assert (mask == at).all() and mask.shape == weight.shape
+            np.testing.assert_allclose(weight / 255, 1 - 2 * LEVELS[at], atol=0.005)
+
+
+def test_weights_are_never_below_nothing(tmp_path, monkeypatch):
+    made = made_by_levels(tmp_path, monkeypatch, agreement=4.0)
+    wanted = np.maximum(1 - 4 * LEVELS, 0)
+    np.testing.assert_allclose([weight.mean() / 255 for weight in made.weights], wanted, atol=0.01)
+
+
+def test_the_photos_on_which_views_agree_least_are_left_out(tmp_path, monkeypatch):
+    made = made_by_levels(tmp_path, monkeypatch, leave_out=0.4)
+    assert made.places == [0, 1, 2, 6, 7] and made.weights is None
+    assert [int(mask.flat[0]) for mask in made.masks] == made.places
+
+
+def test_one_photo_is_always_left(tmp_path, monkeypatch):
+    assert made_by_levels(tmp_path, monkeypatch, leave_out=0.99).places == [0]
