@@ -18,7 +18,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.trials import TRIALS
+from experiments._trials import TRIALS
 from sgdbd_jax.backend import start_jax
 from sgdbd_jax.cli import allocator, command, compiled
 from sgdbd_jax.cli.training import run_training

@@ -69,7 +69,9 @@ def value_of(name: str, text: str, default: Any) -> Any:
             return tuple(part.strip() for part in text.split(","))
         value = ast.literal_eval(text)
         return like(
-            default, (value,) if isinstance(default, tuple) and not isinstance(value, tuple) else value, name=name
+            default,
+            (value,) if isinstance(default, tuple) and not isinstance(value, (tuple, list)) else value,
+            name=name,
         )
     except (UserError, ValueError, TypeError, SyntaxError) as error:
         raise UserError(f"{name}: {text!r} is not of the kind that {default!r} is") from error

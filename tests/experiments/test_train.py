@@ -262,7 +262,7 @@ def test_a_game_from_given_weights_wants_a_vgg16_only_for_what_begins_there(refu
 
 
 def test_random_initialisation_comes_only_by_asking():
-    assert {name for name, preset in PRESETS.items() if preset.start.vgg16 == "random"} == {"release", "demo"}
+    assert {name for name, preset in PRESETS.items() if preset.start.vgg16 == "random"} == {"release", "demo", "game"}
     assert parsed("--preset", "paper", "--vgg16", "random")[1].start.vgg16 == "random"
 
 
