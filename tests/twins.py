@@ -54,7 +54,7 @@ def black_and_white(config, rng):
 
 
 def compiled(function, *arguments):
-    """Compiled with little care: what runs once or twice took longer to compile."""
+    """The program, compiled for these arguments."""
     return jax.jit(function).lower(*arguments).compile()
 
 
