@@ -18,91 +18,20 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments._trials import TRIALS
 from sgdbd_jax.backend import start_jax
 from sgdbd_jax.cli import allocator, command, compiled
 from sgdbd_jax.cli.training import run_training
 from sgdbd_jax.errors import UserError
-from sgdbd_jax.presets import GAME as LIGHT
-from sgdbd_jax.presets import RELEASE_DISCRIMINATOR, SELF_TRAINED
-from sgdbd_jax.training.trials import Trial, Trials
+from sgdbd_jax.presets import SELF_TRAINED
+from sgdbd_jax.training.trials import Trials
 
 if TYPE_CHECKING:
     from sgdbd_jax.evaluation.score_cache import ScoreCache
 
+WIDTH = max(map(len, TRIALS))
 Files = dict[str, Sequence[tuple[int | None, Path]]]  # by row, and by seed where there is one
 Table = dict[tuple[str, str, str], Any]  # scores by row, size and refinement
-RATES = {
-    "generator_optimiser.learning_rate": 5e-4,
-    "generator_optimiser.momentum": 0.9,
-    "generator_optimiser.trunk_factor": 0.2,
-}
-GAME = {"steps": 75, "taught_steps": 0}
-# The release's discriminators, which begin at random and norm real and fake batches apart.
-RELEASED = {"discriminator": RELEASE_DISCRIMINATOR, "disc_warm_steps": 0, "disc_optimiser.learning_rate": 4e-4}
-ALONE = {
-    "warm_steps": 0,
-    "steps": 200,
-    "taught_steps": 0,
-    "paste_weight": 0.0,
-    "bilateral_weight": 1.0,
-    "classifier_steps": 150,
-    "classifier_batch": 8,
-}
-WIDE_RATE = {"disc_optimiser.learning_rate": 5e-4}
-TRIALS = {
-    "game": Trial("the game alone: no pastes for the generator", ALONE),
-    "game_control": Trial(
-        "the game alone, less what its discriminators say", {**ALONE, "eta": 0.0, "disc_warm_steps": 0}
-    ),
-    "game_plain": Trial("the game alone, less its bilateral loss", {**ALONE, "bilateral_weight": 0.0}),
-    "game_released": Trial("the game alone, with the release's discriminators", {**ALONE, **RELEASED}),
-    "warm": Trial("pastes alone, whose mask is known", {"taught_steps": 0}),
-    "warm_game": Trial("pastes, then the game", GAME, after="warm"),
-    "warm_control": Trial(
-        "pastes, then the game, less what its discriminators say", {**GAME, "eta": 0.0}, after="warm"
-    ),
-    "warm_released": Trial(
-        "pastes, then the game with the release's discriminators", {**GAME, **RELEASED}, after="warm"
-    ),
-    "self_trained": Trial("pastes, then its own masks: preset `self_trained`"),
-    "game_taught": Trial("pastes, the game, then its own masks", after="warm_game"),
-    "again": Trial(
-        "pastes, the game, its own masks, these again on larger crops",
-        {"taught_steps": 400, "crop": 272, "warm_batch": 4},
-        after="game_taught",
-    ),
-    "supervised": Trial(
-        "as Ours(S): our generator trained on masks",
-        {"supervised": True, "steps": 800, "batch": 8, **RATES},
-        needs_masks=True,
-    ),
-    # The paper's game, played by light networks for thousands of rounds; each has one thing changed.
-    "light": Trial("the light game: preset `game`", preset=LIGHT),
-    "light_control": Trial(
-        "the light game, less what its discriminators say: L_B alone",
-        {"eta": 0.0, "bilateral_weight": 1.0},
-        preset=LIGHT,
-    ),
-    **{
-        f"light_{name}": Trial(f"the light game, {says}", changes, preset=LIGHT)
-        for name, says, changes in (
-            ("bilateral", "with L_B", {"bilateral_weight": 1.0}),
-            ("whole", "photos judged as wholes alone", {"patches": (0,)}),
-            ("plain", "composites of the mask as it is", {"smoothing": 0.0}),
-            ("hard", "composites of the mask's decisions", {"hard": True}),
-            ("hard_held", "composites of its decisions, R1", {"hard": True, "r1_weight": 1.0}),
-            ("held", "R1", {"r1_weight": 1.0}),
-            ("decided", "temperature 0.5", {"temperature": 0.5}),
-            ("ramped", "binarisation rising to 0.5", {"binarisation_weight": 0.5, "binarisation_ramp": 1000}),
-            ("grey", "no binarisation", {"binarisation_weight": 0.0}),
-            ("wide", "discriminators twice as wide, at 5e-4", {"discriminator.width": 2.0, **WIDE_RATE}),
-            ("warmed", "discriminators that learned from pastes before", {"disc_warm_steps": 150}),
-            ("quick", "discriminators at five times the rate", {"disc_optimiser.learning_rate": 1e-3}),
-            ("soft", "eta 0.1", {"eta": 0.1}),
-            ("long", "7000 rounds", {"steps": 7000}),
-        )
-    },
-}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -133,6 +62,10 @@ def main(argv: list[str] | None = None) -> int:
     if wanted:
         _keep_apart(options, photos.names)
     pairs = None if options.pairs is None else load_two_focus(options.pairs)
+    for what in ("source", "clear"):
+        given = getattr(options, what)
+        if wanted and pairs is not None and given is not None and options.pairs.resolve() in given.resolve().parents:
+            raise UserError(f"{what}: {given} lies in --pairs, which are to be scored; choose another folder")
     caches = [ScoreCache(photos, options.out / "scores")]
     if pairs is not None:
         caches.append(
@@ -210,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.results",
         description="Score the shipped weights and the trainings they are compared with.",
-        epilog="trials:\n" + "\n".join(f"  {name:14} {trial.says}" for name, trial in TRIALS.items()),
+        epilog="trials:\n" + "\n".join(f"  {name:{WIDTH}} {trial.says}" for name, trial in TRIALS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--images", required=True, type=Path, metavar="DIR", help="photos to score on")

@@ -25,6 +25,7 @@ HELP = {
     "paper": "the paper's networks, Adam, ImageNet VGG16",
     "release": "the authors' program: BatchNorm, SGD, random start, mask terms",
     "self_trained": "what made weights `accurate`: pastes, then its own masks; --steps 75 plays the game between",
+    "game": "what made weights `game`: the game alone, by light networks; 45 minutes on 2 cores",
     "lite": "what made weights `lite`: a light generator learns from the masks of `accurate`; an hour on 2 cores",
 }
 

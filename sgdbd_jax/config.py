@@ -121,8 +121,8 @@ class DiscriminatorConfig(Section):
     )
     patches: tuple[int, ...] = option(
         (0,),
-        "convolutions, from 1, whose every place is judged too, beside the photo, as by PatchGAN (Isola et al. 2017);"
-        " 0: none",
+        "convolutions, from 1, whose every place is judged too, beside the photo, as by PatchGAN (Isola et al. 2017;"
+        " with norm 'layer' a place knows how strong the photo's other responses are); 0: none",
     )
     input: InputNorm = InputNorm()
 
@@ -315,7 +315,9 @@ class GameConfig(Section):
     binarisation_ramp: int = option(
         0, "rounds in which that weight rises to its full; 0: it begins there", NOT_NEGATIVE
     )
-    temperature: float = option(1.0, "G's logits are divided by it in the game: below 1, masks decide", POSITIVE)
+    temperature: float = option(
+        1.0, "G's logits are divided by it in the game, where below 1 masks decide; not after it", POSITIVE
+    )
     hard: bool = option(
         False,
         "composites are of the mask's decisions, 0 or 1, whose gradient is taken as the mask's (Bengio et al. 2013)",
@@ -324,7 +326,7 @@ class GameConfig(Section):
         0.0, "composites are of the mask under a Gaussian of this many pixels, which can carry no fine pattern", WEIGHT
     )
     r1_weight: float = option(
-        0.0, "half of the weight of D's squared slope at real photos (Mescheder et al. 2018)", WEIGHT
+        0.0, "half of it is the weight of D's squared slope at real photos, in the game (Mescheder et al. 2018)", WEIGHT
     )
     paste_weight: float = option(0.0, "weight of cross-entropy on pastes beside the game (not in the paper)", WEIGHT)
     disc_weight: float = option(1.0, "factor of each discriminator's loss; the release halves it", WEIGHT)
@@ -336,6 +338,8 @@ class GameConfig(Section):
     def check(self) -> None:
         _check_constant("generator_optimiser", self.generator_optimiser)
         _check_constant("disc_optimiser", self.disc_optimiser)
+        if self.binarisation_ramp and not self.binarisation_weight:
+            raise UserError("binarisation_ramp: is that of binarisation_weight, which is 0; give both, or none")
         if self.paste_real and not self.second_draw:
             raise UserError("paste_real: pasting two real photos needs two draws of them; add second_draw")
         if self.disc_optimiser.trunk_factor != 1:
@@ -367,7 +371,7 @@ class SelfTrainingConfig(Section):
     teacher: str = option(
         "",
         "a generator's file, or the name of one that is shipped, whose masks are learned first; of several, by commas,"
-        " the mean of their masks, refined as the first one's file asks",
+        " which are then in no file's name, the mean of their masks, refined as the first one's file asks",
     )
     teacher_steps: int = option(0, "steps on the teacher's masks, after the warm start", NOT_NEGATIVE)
     taught_steps: int = option(0, "steps on its own masks, at the end", NOT_NEGATIVE)
@@ -403,8 +407,14 @@ class SelfTrainingConfig(Section):
         return tuple(map(float, filter(None, self.views.split(","))))
 
     def check(self) -> None:
-        if (self.agreement or self.leave_out) and not (self.views or len(self.teachers) > 1):
+        if (self.agreement or self.leave_out) and not self.views and (len(self.teachers) < 2 or self.taught_steps):
             raise UserError("views: agreement and leave_out compare views; add some, as 1,0.7,0.5,320")
+        asked = [name for name in ("views", "refinement") if getattr(self, name) != getattr(SelfTrainingConfig, name)]
+        if asked and not (self.teacher_steps or self.taught_steps):
+            raise UserError(f"{asked[0]}: is of self-training; add teacher_steps or taught_steps, or leave it out")
+        for name, several in (("teacher", self.teachers), ("views", self.sizes)):
+            if len({*several}) < len(several):
+                raise UserError(f"{name}: {getattr(self, name)!r} names one twice")
         if self.teacher and not self.teachers:
             raise UserError(f"teacher: {self.teacher!r} names none; give a file, or several by commas")
         if bool(self.teacher) != bool(self.teacher_steps):
@@ -488,6 +498,9 @@ class Config(Section):
         for name, steps in stages.items():
             if warm_up >= steps > 0 and not self.supervised:
                 raise UserError(f"pastes.warm_optimiser.warm_up: {warm_up} leaves none of {name} ({steps}); lower it")
+        pastes = self.pastes
+        if (pastes.shapes or pastes.uniform) and not (learns or taught.taught_steps or self.game.paste_weight):
+            raise UserError("pastes.shapes, pastes.uniform: nothing learns from pastes; add warm_steps or paste_weight")
         if self.sets.blur and self.blurring.blur_kernel != BlurringConfig().blur_kernel:
             raise UserError("blurring.blur_kernel: for blurred photos that are made; leave it, or blur, out")
         network, multiple = self.generator.network, MULTIPLES[self.generator.network]

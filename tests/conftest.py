@@ -3,9 +3,10 @@
 import os
 from collections.abc import Iterator
 
-# Compiled with little care, here and in the processes that tests start: most of a test's time is the compiler's. Before
-# JAX is imported, which reads it.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+from quick import FLAGS
+
+# Here and in the processes that tests start. Before JAX is imported, which reads it.
+os.environ.setdefault("XLA_FLAGS", FLAGS)
 
 import jax
 import pytest
@@ -14,11 +15,12 @@ from jax.experimental.compilation_cache import compilation_cache
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keeps compiled programs for the session, of tests and of the processes that they start.
+    """Keeps compiled programs for the session, of all its workers and of the processes that tests start.
 
     The user's cache folder is left alone.
     """
-    folder = str(tmp_path_factory.getbasetemp() / "compiled")
+    own = tmp_path_factory.getbasetemp()  # a worker's lies in the session's
+    folder = str((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "compiled")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_COMPILATION_CACHE_DIR", folder)
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
@@ -30,8 +32,8 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 SLOW = (
     "test_train.py",
-    "test_resume.py",
     "test_distributed.py",
+    "test_resume.py",  # after test_train.py, whose programs it finds compiled
     "test_notebook.py",
     "test_targets.py",
     "test_benchmark.py",

@@ -7,7 +7,9 @@ import os
 import sys
 from typing import Any
 
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+from quick import FLAGS
+
+os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=4 {FLAGS}"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 import jax

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sgdbd_jax.cli.options import value_of
 from sgdbd_jax.config import FREE_FIELDS, ClassifierConfig, Config, DiscriminatorConfig, GeneratorConfig
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import Section, flatten, from_dict, replace, spellings, to_dict
@@ -124,6 +125,16 @@ from sgdbd_jax.presets import DEMO, PAPER, PRESETS, RELEASE
         ({"views": "8"}, "self_training.views: '8' must be parts"),
         ({"agreement": 2.0}, "self_training.views: agreement and leave_out compare views; add some"),
         ({"leave_out": 0.3}, "self_training.views: agreement and leave_out compare views; add some"),
+        (
+            {"teacher": "accurate,lite", "teacher_steps": 3, "taught_steps": 3, "agreement": 2.0},
+            "self_training.views: agreement and leave_out compare views; add some",  # of the network itself, too
+        ),
+        ({"views": "1,0.5"}, "self_training.views: is of self-training; add teacher_steps or taught_steps"),
+        ({"refinement": "edges"}, "self_training.refinement: is of self-training; add teacher_steps"),
+        ({"views": "1,0.5,1.0", "taught_steps": 3}, "self_training.views: '1,0.5,1.0' names one twice"),
+        ({"teacher": "lite,lite", "teacher_steps": 3}, "self_training.teacher: 'lite,lite' names one twice"),
+        ({"shapes": 0.4}, "pastes.shapes, pastes.uniform: nothing learns from pastes; add warm_steps or paste_weight"),
+        ({"binarisation_ramp": 100}, "game.binarisation_ramp: is that of binarisation_weight, which is 0"),
         ({"leave_out": 1.0, "views": "1"}, "self_training.leave_out: 1.0 must be at least 0 and below 1"),
         ({"agreement": -1.0, "views": "1"}, "self_training.agreement: -1.0 must be finite and not negative"),
         ({"refinement": "none"}, "self_training.refinement: 'none' is none of 'own', 'edges', 'colours'"),
@@ -158,13 +169,15 @@ def test_what_cannot_be_run_is_refused_with_the_field_its_value_and_the_remedy(c
         {"paste_real": True, "second_draw": True},
         {"blur_kernel": "fcsb:5"},
         {"scale": (1.0, 1.0)},
-        {"shapes": 0.4, "uniform": 0.6, "grey": 1.0},
+        {"shapes": 0.4, "uniform": 0.6, "grey": 1.0, "warm_steps": 1},
+        {"uniform": 1.0, "paste_weight": 0.5},
         {"classifier.layers": ("conv1_2", "conv5_3")},
         {"patches": (9, 1), "in_blocks": True, "discriminator.norm": "none"},
         {"in_blocks": True, "pool": True, "channels": (4,) * 4, "strides": (2,) * 4, "crop": 32},
         {"hard": True, "temperature": 0.1, "r1_weight": 10.0, "binarisation_ramp": 100, "binarisation_weight": 1.0},
         {"noise": 25.0, "degrade": True},
-        {"views": "1, 0.7,0.5,320", "agreement": 2.0, "leave_out": 0.5},
+        {"views": "1, 0.7,0.5,320", "agreement": 2.0, "leave_out": 0.5, "taught_steps": 3},
+        {"refinement": "edges", "teacher": "lite", "teacher_steps": 3},
         {"teacher": "accurate,lite", "teacher_steps": 3, "agreement": 2.0},
         {"whole": 1.0},
         {"generator.network": "lite", "crop": 32},
@@ -231,6 +244,24 @@ def test_a_preset_survives_json(preset):
 def test_a_stored_config_of_another_version_is_refused_by_the_field():
     with pytest.raises(UserError, match="dropout: no such config field"):
         from_dict(ClassifierConfig, {**to_dict(ClassifierConfig()), "dropout": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("patches", "3", (3,)),
+        ("patches", "3,5,6", (3, 5, 6)),
+        ("patches", "(0,)", (0,)),
+        ("layers", "conv4_3", ("conv4_3",)),
+        ("layers", "conv3_3, conv4_3", ("conv3_3", "conv4_3")),
+        ("layers", "('conv3_3', 'conv4_3')", ("conv3_3", "conv4_3")),
+        ("scale", "0.5,1", (0.5, 1.0)),
+    ],
+)
+def test_lists_on_a_command_line_need_no_brackets_and_no_quotes(name, text, value):
+    values = flatten(Config())
+    (field,) = (field for field, spelled in spellings(values).items() if name in spelled)
+    assert value_of(field, text, values[field]) == value
 
 
 def test_the_fields_that_may_change_between_two_legs_are_fields():

@@ -1,7 +1,6 @@
 """With `jax_enable_x64`, by which JAX's own default is float64, everything here stays float32."""
 
 import dataclasses
-import functools
 from collections.abc import Iterator
 
 import jax
@@ -89,9 +88,8 @@ def test_the_networks_learn_in_float32(x64, monkeypatch):
 def played() -> dict[str, tuple]:
     """A step of the game and one of a generator alone, by networks that compile in a second."""
     calls = steps(replace(CONFIG, SHARED), networks(), classifier_variables())
-    quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
     steps_of = {name: calls[name] for name in ("game", "masks")}
-    return {name: quick(step)(first, frozen, batch) for name, (step, first, frozen, batch) in steps_of.items()}
+    return {name: jax.jit(step)(first, frozen, batch) for name, (step, first, frozen, batch) in steps_of.items()}
 
 
 def mask() -> np.ndarray:

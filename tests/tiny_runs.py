@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-# Of processes that are started for what they write, not for its speed: compiled with less care, in half the time.
-QUICK = {"XLA_FLAGS": "--xla_backend_optimization_level=0", "JAX_PLATFORMS": "cpu"}
+from quick import FLAGS
+
+QUICK = {"XLA_FLAGS": FLAGS, "JAX_PLATFORMS": "cpu"}  # of processes that are started for what they write
 STEPS = {"warm": 4, "classifier": 12, "game": 24}
 SIZE = 16
 FIELDS: dict[str, object] = {

@@ -54,8 +54,8 @@ def black_and_white(config, rng):
 
 
 def compiled(function, *arguments):
-    """Compiled with little care: what runs once or twice took longer to compile."""
-    return jax.jit(function).lower(*arguments).compile(compiler_options={"xla_backend_optimization_level": 0})
+    """The program, compiled for these arguments."""
+    return jax.jit(function).lower(*arguments).compile()
 
 
 def cancelled(batch_stats, path) -> bool:

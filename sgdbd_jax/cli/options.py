@@ -61,7 +61,18 @@ def value_of(name: str, text: str, default: Any) -> Any:
             return text.lower() == "true"
         raise UserError(f"{name}: {text!r} is neither true nor false")
     try:
-        return like(default, ast.literal_eval(text), name=name)
+        if (
+            isinstance(default, tuple)
+            and all(isinstance(each, str) for each in default)
+            and not text.startswith(("(", "["))
+        ):
+            return tuple(part.strip() for part in text.split(","))
+        value = ast.literal_eval(text)
+        return like(
+            default,
+            (value,) if isinstance(default, tuple) and not isinstance(value, (tuple, list)) else value,
+            name=name,
+        )
     except (UserError, ValueError, TypeError, SyntaxError) as error:
         raise UserError(f"{name}: {text!r} is not of the kind that {default!r} is") from error
 

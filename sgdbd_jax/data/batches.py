@@ -279,7 +279,7 @@ class ExampleMakers:
             kernel = random_kernel(rng, low=blurring.blur_radii[0], high=blurring.blur_radii[1])
         in_focus = bool(rng.random() < 0.5)
         thing = random_thing(rng, photo)
-        if thing is None:  # a flat photo
+        if thing is None:  # as in a flat photo
             thing = random_mask(rng, (photo.shape[0], photo.shape[1])) > 0.5
         photo, mask = blur_apart(photo, thing, kernel, thing_in_focus=in_focus)
         return photo, mask.astype(np.float32)

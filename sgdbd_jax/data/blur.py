@@ -190,7 +190,8 @@ def blur_apart(
         thing_in_focus: which of them stays.
 
     Returns:
-        `[H, W, 3]` uint8; and `[H, W]` bool, what is in focus: the thing, or where a blurred one covers less than half.
+        `[H, W, 3]` uint8; and `[H, W]` bool, what is in focus: the thing, or the ground where a blurred one covers less
+        than half.
     """
     sharp, cover = photo.astype(np.float32), thing[..., None].astype(np.float32)
     behind = np.concatenate([(1 - cover) * sharp, 1 - cover], axis=-1)
@@ -201,7 +202,7 @@ def blur_apart(
     (light,) = _convolved(np.concatenate([behind, cover * sharp], axis=-1), [kernel])
     visible = np.clip(light[..., 3:4], 0, 1)  # of the ground
     ground = np.where(thing[..., None], light[..., :3] / np.maximum(visible, LEAST_COVER), sharp)
-    return _to_uint8(light[..., 4:] + visible * ground), visible[..., 0] > 0.5
+    return _to_uint8(light[..., 4:] + visible * ground), ~thing & (visible[..., 0] > 0.5)
 
 
 def _gaussian_like_disk(radius: float) -> np.ndarray:

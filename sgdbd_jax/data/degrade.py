@@ -12,7 +12,7 @@ from scipy import ndimage
 
 SOFTNESS = (0.3, 0.8)  # sigma in pixels of the blur of the whole photo, for 3 photos in 10
 NOISE = (1.0, 6.0)  # standard deviation in grey levels of brightness, half of that of colours, for half of the photos;
-# the greater one is a default
+# the greater one is the default of `sets.noise`
 QUALITY = (60, 94)  # of JPEG, for 7 photos in 10
 
 

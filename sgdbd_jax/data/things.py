@@ -19,7 +19,7 @@ def random_thing(rng: np.random.Generator, photo: np.ndarray) -> np.ndarray | No
         photo: `[H, W, 3]` uint8.
 
     Returns:
-        `[H, W]` bool, of 10% to 90% coverage; `None` where the photo has none, being flat.
+        `[H, W]` bool, of 10% to 90% coverage; `None` where none was found, as in a flat photo.
     """
     import cv2
 
@@ -114,7 +114,8 @@ def _merge(one: list[int], other: list[int], steps: list[float], sizes: list[int
             parent[at] = at = parent[parent[at]]
         return at
 
-    for smallest in (0, SMALLEST):  # then those that are too small, each with the neighbour most like it
+    # Then those that are too small, each with the neighbour most like it, and those that this brings within the limit.
+    for smallest in (0, SMALLEST):
         for a, b, step in zip(one, other, steps):
             a, b = find(a), find(b)
             if a != b and (step <= min(limit[a], limit[b]) or min(sizes[a], sizes[b]) < smallest):

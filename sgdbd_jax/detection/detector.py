@@ -122,8 +122,8 @@ class Detector:
         """Reads a generator's weight file, as training and the converters write it.
 
         Args:
-            weights: the file; or the name of one that comes with the package, "accurate" or "lite"; `None`: the one
-                that `shipped.DEFAULT` names.
+            weights: the file; or the name of one that comes with the package, "accurate", "lite" or "game"; `None`: the
+                one that `shipped.DEFAULT` names.
             work_size: as above; `None`: what the file says it was validated at, or 320.
             refine: whether masks are refined, as the file asks for, if it does; or whatever it asks for, by the photo's
                 "edges" alone, or by its "colours" too.

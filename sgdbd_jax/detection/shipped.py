@@ -11,7 +11,11 @@ from pathlib import Path
 from sgdbd_jax.errors import UserError
 
 GENERATOR = "generator.safetensors"
-SHIPPED = {"accurate": GENERATOR, "lite": "lite.safetensors"}  # by the names that commands know them by
+SHIPPED = {
+    "accurate": GENERATOR,
+    "lite": "lite.safetensors",
+    "game": "game.safetensors",
+}  # by the names that commands know them by
 DEFAULT = "lite"
 
 _whole: set[Path] = set()  # files whose SHA-256 was found to be the manifest's

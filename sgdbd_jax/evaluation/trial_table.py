@@ -102,7 +102,7 @@ def two_focus_markdown(
         count: of the scenes.
     """
     lines = [
-        f"{count} scenes, each photographed twice, focused at two depths, at their own size: the share of known pixels"
+        f"Of scenes photographed twice, focused at two depths, {count}; photos at own size. The share of known pixels"
         f" on the right side of a half, mean over the photos / mean of the lowest tenth / scenes below {LOST} in both.",
         "",
         "| | the network's mask | cut at its edges | cut by colours too |",

@@ -6,11 +6,12 @@ Nobody need mark such scenes: comparing the two photos says where which is sharp
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sgdbd_jax.errors import UserError
+from sgdbd_jax.errors import UserError, abbreviate
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,17 +30,18 @@ def load_two_focus(folder: str | os.PathLike) -> PhotoSet:
     """Reads scenes of two photos each.
 
     Args:
-        folder: has `input/NAME/NAME_A.*` and `NAME_B.*`, photos of one size, and `vote/NAME.png`: 255 where A is in
-            focus, 0 where B is, 128 where it is unknown.
+        folder: has `input/NAME/NAME_A.*` and `NAME_B.*`, photos of one size, and a mask file `vote/NAME.*`: 255 where A
+            is in focus, 0 where B is, 128 where it is unknown.
 
     Returns:
         The photos, `NAME_A` and `NAME_B` of each scene one after the other, by name; their masks are `[H, W]` uint8,
         255 = in focus, 0 = not, 128 = unknown.
 
     Raises:
-        UserError: no such folder; a scene without votes or without one photo of each letter; a size that differs; a
-            vote of other levels, or without any known pixel.
+        UserError: no such folder; a scene without votes or without one photo of each letter, or votes without a scene;
+            a size that differs; a vote of other levels, or without any known pixel.
     """
+    from sgdbd_jax.data.listing import by_stem, list_masks
     from sgdbd_jax.data.photos import load_mask, load_photo
     from sgdbd_jax.data.sources import PhotoSet
 
@@ -47,11 +49,13 @@ def load_two_focus(folder: str | os.PathLike) -> PhotoSet:
     names: list[str] = []
     photos: list[np.ndarray] = []
     masks: list[np.ndarray] = []
-    scenes = _folders(folder / "input")
+    scenes, votes = _folders(folder / "input"), by_stem(list_masks(folder / "vote"))
+    if unknown := sorted(votes.keys() - {_composed(scene.name) for scene in scenes}):
+        raise UserError(f"{folder / 'vote'}: {abbreviate(unknown)} {'has' if len(unknown) == 1 else 'have'} no photos")
     for scene in scenes:
-        vote_file = folder / "vote" / f"{scene.name}.png"
-        if not vote_file.is_file():
-            raise UserError(f"{vote_file}: is not there, and {scene} is; add it, or take the photos away")
+        vote_file = votes.get(_composed(scene.name))
+        if vote_file is None:
+            raise UserError(f"{scene}: has no votes in {folder / 'vote'}; add them, or take the photos away")
         vote = load_mask(vote_file, white="focused", labels=False)
         _check_vote(vote_file, vote)
         for letter, in_focus in (("A", vote), ("B", _inverse(vote))):
@@ -134,6 +138,11 @@ def _folders(folder: Path) -> list[Path]:
     return found
 
 
+def _composed(name: str) -> str:
+    """A name with its accents written in one way, as of `photo_stem`."""
+    return unicodedata.normalize("NFC", name)
+
+
 def _photo_of(scene: Path, letter: str) -> Path:
     """The one photo of a scene that has this letter.
 
@@ -142,7 +151,7 @@ def _photo_of(scene: Path, letter: str) -> Path:
     """
     from sgdbd_jax.data.listing import list_photos, photo_stem
 
-    wanted = f"{scene.name}_{letter}"
+    wanted = _composed(f"{scene.name}_{letter}")
     found = [path for path in list_photos(scene) if photo_stem(path.name) == wanted]
     if len(found) != 1:
         raise UserError(f"{scene}: {len(found)} photos are called {wanted}; there must be one")

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.lax import stop_gradient
 
+from sgdbd_jax.config import GameConfig
+
 
 def paste(mask: jax.Array, inside: jax.Array, outside: jax.Array) -> jax.Array:
     """`mask * inside + (1 - mask) * outside`.
@@ -36,6 +38,20 @@ def composites(mask: jax.Array, source: jax.Array, clear: jax.Array, blur: jax.A
         composite_clear, C_c = M T + (1 - M) I_c (Eq. 1), and composite_blur, C_b = (1 - M) T + M I_b (Eq. 2).
     """
     return paste(mask, source, clear), paste(mask, blur, source)
+
+
+def composed(mask: jax.Array, game: GameConfig) -> jax.Array:
+    """The mask that composites are of: M itself, smoothed and decided as the game asks.
+
+    Args:
+        mask: M, `[B, H, W, 1]` float in [0, 1].
+        game: its switches.
+
+    Returns:
+        `[B, H, W, 1]` in [0, 1].
+    """
+    mask = smoothed(mask, game.smoothing) if game.smoothing else mask
+    return decided(mask) if game.hard else mask
 
 
 def decided(mask: jax.Array) -> jax.Array:

@@ -3,6 +3,7 @@
 All work from logits: a sigmoid followed by a logarithm overflows.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -88,13 +89,14 @@ def slope_penalty(judge: Callable[[jax.Array], Any], real: jax.Array) -> jax.Arr
         real: `[B, H, W, 3]` float photos.
 
     Returns:
-        `[]` mean over photos of the squared norm, at least 0, of the gradient of their mean logit: over the places of
-        each size, then over sizes.
+        `[]` mean over photos of the squared norm, at least 0, of the gradient of their logit: of several sizes the
+        mean, each the sum over its places by the root of their number. Slopes of places that see nothing of each other
+        add up in the square, so that a size counts as one of its places does.
     """
     chex.assert_rank(real, 4)
 
     def total(photos: jax.Array) -> jax.Array:
-        return verdicts_mean(lambda logits: logits.mean() * len(photos), judge(photos))
+        return verdicts_mean(lambda logits: logits.sum() / math.sqrt(logits.size / len(photos)), judge(photos))
 
     return jnp.square(jax.grad(total)(real)).sum((1, 2, 3)).mean()
 

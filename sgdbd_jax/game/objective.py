@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.lax import stop_gradient
 
 from sgdbd_jax.config import GameConfig
-from sgdbd_jax.game.composites import composites, decided, paste, smoothed
+from sgdbd_jax.game.composites import composed, composites, paste
 from sgdbd_jax.game.losses import (
     adversarial_loss,
     bilateral_loss,
@@ -75,15 +75,14 @@ def objective(
     logits, new["generator"] = apply(networks.generator, params["generator"], stats["generator"], shown)
     logits, on_pastes = jnp.split(logits, [len(photos["source"])])
     mask = jax.nn.sigmoid(logits / game.temperature)
-    shown_mask = smoothed(mask, game.smoothing) if game.smoothing else mask
-    shown_mask = decided(shown_mask) if game.hard else shown_mask
-    pair = composites(shown_mask, photos["source"], photos["clear"], photos["blur"])  # C_c, C_b: Eq. 1, 2
+    composing = composed(mask, game)
+    pair = composites(composing, photos["source"], photos["clear"], photos["blur"])  # C_c, C_b: Eq. 1, 2
     fake = dict(zip(("clear", "blur"), pair))
     real = {side: photos[f"{side}_real" if game.second_draw else side] for side in fake}
 
     for side in game.sides:
         name = f"disc_{side}"
-        genuine = paste(stop_gradient(shown_mask), real[side], photos[side]) if game.paste_real else real[side]
+        genuine = paste(stop_gradient(composing), real[side], photos[side]) if game.paste_real else real[side]
         fooled, _ = apply(networks.discriminator, stop_gradient(params[name]), stats[name], fake[side])
         on_fake, after = apply(networks.discriminator, params[name], stats[name], stop_gradient(fake[side]))
         on_real, new[name] = apply(networks.discriminator, params[name], after, genuine)

@@ -35,7 +35,7 @@ class Discriminator(nn.Module):
         Returns:
             `[B]` float32 logits, positive for real; with `config.patches`, a tuple of these and, for each of the
             convolutions that it names, in their order, `[B, H', W']` logits of the patches that its places see (as
-            PatchGAN's, Isola et al. 2017).
+            PatchGAN's, Isola et al. 2017), and of how strong the responses of the whole photo are with norm 'layer'.
         """
         config = self.config
         x = normalise(photo, config.input)

@@ -17,7 +17,7 @@ from sgdbd_jax.detection.detector import Detector
 from sgdbd_jax.detection.refine import QUICK, Refinement
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.evaluation.scoring import Detect, score_detector
-from sgdbd_jax.game.composites import composites
+from sgdbd_jax.game.composites import composed, composites
 from sgdbd_jax.models.layers import to_unit
 from sgdbd_jax.training.run import Run
 from sgdbd_jax.training.state import NetState
@@ -60,7 +60,7 @@ def score_generator(run: Run, net: NetState, photos: PhotoSet) -> dict[str, Any]
 
 
 def sample_picture(run: Run, net: NetState) -> bytes:
-    """Source, mask as the network gives it, truth (where known) and composites of a few photos, always the same."""
+    """Source, mask as the network gives it, truth (where known) and its composites of a few photos, always the same."""
     config = run.config
     places = range(SAMPLES)
     data = make_batch(run.examples.game, seed=config.seed, stream=SAMPLE_STREAM, step=0, batch=SAMPLES, places=places)
@@ -72,7 +72,7 @@ def sample_picture(run: Run, net: NetState) -> bytes:
     detect = _detect(run, net, "native")
     masks = np.stack([detect(photo) for photo in data["source"]])[..., None]
     photos = (to_unit(jnp.asarray(data[name])) for name in ("source", "clear", "blur"))
-    clear, blur = composites(jnp.asarray(masks), *photos)
+    clear, blur = composites(composed(jnp.asarray(masks), config.game), *photos)
     columns = {"source": data["source"], "mask": masks}
     columns |= {"truth": truth} if truth is not None else {}
     return pictures.sample_grid(columns | {"composite_clear": np.asarray(clear), "composite_blur": np.asarray(blur)})

@@ -113,14 +113,14 @@ def _make_targets(
     counts = np.rint(255 * np.maximum(1 - taught.agreement * np.arange(256) / 510, 0)).astype(np.uint8)
     masks = FileImages(_read, keep=KEEP)
     weights = FileImages(lambda path: counts[_read(path)], keep=KEEP) if taught.agreement else None
-    doubts = []
+    doubts: list[float] = []
     run.reporter.stage(folder.name, 0, len(paths))
     for made in work_ahead(target, range(len(paths)), workers=_workers(), ahead=_workers()):
         at = len(masks)
         masks.append(paths[at][0], made[0])
         if weights is not None:
             weights.append(paths[at][1], counts[made[1]])
-        doubts.append(made[-1].mean())
+        doubts.extend(float(doubt.mean()) for doubt in made[1:])
         run.reporter.step(None)
         if len(masks) % ASK_EVERY == 0 and any_process(run.should_stop())[0]:
             raise Stopped(f"stopped at target {len(masks)} of {len(paths)}, which are kept")

@@ -9,6 +9,7 @@ import numpy as np
 
 from sgdbd_jax.data.resizing import resize_mask, resize_photo
 from sgdbd_jax.detection.detector import Detector, Seen
+from sgdbd_jax.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Teacher:
         size = (seen[0].mask.shape[0], seen[0].mask.shape[1])
         masks = [mask for (_, native), own in zip(self.detectors, seen) for mask in self._views(native, own)]
         level = np.stack([mask if mask.shape == size else resize_mask(mask, size) for mask in masks])
+        if not np.isfinite(level).all():
+            raise UserError("a mask is not finite: the generator has diverged; lower the learning rates")
         mask = self.detectors[0][0].finish(photo, Seen(seen[0].photo, level.mean(axis=0)))
         return mask, resize_mask(level.std(axis=0), mask.shape)
 

@@ -113,7 +113,16 @@ def test_a_batch_stacks_uint8_photos():
 
 
 TEXTURES = noise_set(8).images.repeat(4, 1).repeat(4, 2)  # 64 pixels a side
-LEVERS = {"shapes": 0.4, "uniform": 0.2, "grey": 0.3, "degrade": True, "noise": 20.0, "crop": 32, "scale": (0.7, 1.3)}
+LEVERS = {
+    "warm_steps": 1,
+    "shapes": 0.4,
+    "uniform": 0.2,
+    "grey": 0.3,
+    "degrade": True,
+    "noise": 20.0,
+    "crop": 32,
+    "scale": (0.7, 1.3),
+}
 
 
 def textured(**changes):
@@ -156,7 +165,7 @@ def test_without_levers_a_paste_draws_what_it_always_drew():
 
 
 def test_some_pastes_are_photos_of_one_kind_alone():
-    batch = batch_of(makers(clear=[255] * 5, blur=[10] * 5, uniform=0.4).warm, batch=300)
+    batch = batch_of(makers(clear=[255] * 5, blur=[10] * 5, uniform=0.4, warm_steps=1).warm, batch=300)
     whole = dict.fromkeys((0, 255), 0)
     for photo, mask in zip(batch["photo"], batch["mask"]):
         if len(np.unique(mask)) == 1:
@@ -179,7 +188,9 @@ def is_half(mask):
 
 def test_some_pastes_have_the_outlines_of_what_is_in_the_photo():
     photos = PhotoSet(tuple("abcd"), halves())
-    maker = ExampleMakers(TrainingSets(photos, photos, None), replace(WHOLE, {"shapes": 0.5, "crop": 64}))
+    maker = ExampleMakers(
+        TrainingSets(photos, photos, None), replace(WHOLE, {"warm_steps": 1, "shapes": 0.5, "crop": 64})
+    )
     masks = batch_of(maker.warm, batch=120)["mask"][..., 0]
     assert 45 < sum(map(is_half, masks)) < 75
 
@@ -187,7 +198,7 @@ def test_some_pastes_have_the_outlines_of_what_is_in_the_photo():
 @pytest.mark.parametrize("changes", [{}, {"blur_kernel": "fcsb:2"}])
 def test_of_a_paste_with_such_an_outline_both_sides_are_of_one_photo_and_one_is_blurred(changes):
     photos = PhotoSet(tuple("abcd"), halves())
-    config = replace(WHOLE, {"shapes": 1.0, "crop": 64, **changes})
+    config = replace(WHOLE, {"warm_steps": 1, "shapes": 1.0, "crop": 64, **changes})
     batch = batch_of(ExampleMakers(TrainingSets(photos, photos, None), config).warm, batch=20)
     sides = set()
     for photo, mask in zip(batch["photo"], batch["mask"][..., 0] == 255):
@@ -202,7 +213,7 @@ def test_of_a_paste_with_such_an_outline_both_sides_are_of_one_photo_and_one_is_
 
 
 def test_a_flat_photo_has_pastes_of_random_shapes():
-    batch = batch_of(makers(blur=None, shapes=1.0, batch=1).warm, batch=20)
+    batch = batch_of(makers(blur=None, shapes=1.0, warm_steps=1, batch=1).warm, batch=20)
     shares = batch["mask"].mean(axis=(1, 2, 3)) / 255
     assert shares.min() > 0 and shares.max() < 1 and len(np.unique(shares)) > 10
 

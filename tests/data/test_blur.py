@@ -193,11 +193,19 @@ def test_a_sharp_thing_stays_as_it_is_and_the_ground_loses_its_texture():
 
 
 def test_a_blurred_thing_has_a_soft_rim_over_the_sharp_ground():
-    """Its cover is its outline, blurred by the same disk; it is out of focus where that is more than a half."""
+    """Its cover is its outline, blurred by the same disk; it, and where that is more than a half, is out of focus."""
     cover = blur.disk_blur(SQUARE[..., None].astype(np.float32), 4.0)
     photo, mask = blur.blur_apart(FLAT, SQUARE, blur.disk_kernel(4.0), thing_in_focus=False)
     np.testing.assert_allclose(photo, cover * RED + (1 - cover) * BLUE, atol=0.51)
-    np.testing.assert_array_equal(mask, cover[..., 0] < 0.5)
+    np.testing.assert_array_equal(mask, ~SQUARE & (cover[..., 0] < 0.5))
+
+
+def test_no_part_of_a_blurred_thing_is_in_focus_however_thin():
+    """A bar of 6 pixels covers nowhere half of what a disk of 20 gathers."""
+    bar = np.zeros((40, 48), bool)
+    bar[17:23] = True
+    _, mask = blur.blur_apart(FLAT, bar, blur.disk_kernel(10.0), thing_in_focus=False)
+    np.testing.assert_array_equal(mask, ~bar)
 
 
 def test_of_a_blurred_thing_nothing_sharp_is_left_and_of_the_ground_everything():

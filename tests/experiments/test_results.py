@@ -277,7 +277,7 @@ def test_scenes_photographed_twice_are_scored_too_and_kept(scored, tmp_path, mon
     for row in rows.values():
         assert (row["right"], row["lowest_tenth"], row["lost"]) == ([0.5], [0.25], [0.0])
     out = capsys.readouterr().out
-    assert "1 scenes, each photographed twice" in out
+    assert "Of scenes photographed twice, focused at two depths, 1;" in out
     assert "| the shipped weights, lite | 0.500 / 0.250 / 0 | 0.500 / 0.250 / 0 | 0.500 / 0.250 / 0 |" in out
     assert (tmp_path / "out" / "results.md").read_text() == out
     monkeypatch.setattr("sgdbd_jax.evaluation.two_focus.score_two_focus", lambda *_, **__: pytest.fail("scored twice"))

@@ -128,7 +128,11 @@ def test_every_term_is_at_work(rounds, played):
         ({"hard": True}, "game.hard True: the game"),
         ({"temperature": 0.5}, "game.temperature 0.5: the game"),
         ({"r1_weight": 1.0}, "game.r1_weight 1.0: the game"),
-        ({"binarisation_ramp": 9, "hard": True}, "game.binarisation_ramp 9, game.hard True: the game"),
+        ({"smoothing": 3.0}, "game.smoothing 3.0: the game"),
+        (
+            {"binarisation_weight": 1.0, "binarisation_ramp": 9, "hard": True},
+            "game.binarisation_ramp 9, game.hard True: the game",
+        ),
     ],
 )
 def test_a_game_without_a_twin_is_refused_by_its_fields(changes, message):

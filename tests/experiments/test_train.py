@@ -262,7 +262,7 @@ def test_a_game_from_given_weights_wants_a_vgg16_only_for_what_begins_there(refu
 
 
 def test_random_initialisation_comes_only_by_asking():
-    assert {name for name, preset in PRESETS.items() if preset.start.vgg16 == "random"} == {"release", "demo"}
+    assert {name for name, preset in PRESETS.items() if preset.start.vgg16 == "random"} == {"release", "demo", "game"}
     assert parsed("--preset", "paper", "--vgg16", "random")[1].start.vgg16 == "random"
 
 
@@ -388,18 +388,14 @@ def test_event_files_are_written_when_asked_for(demo):
     assert all(any(folder.iterdir()) for folder in (demo / "events").iterdir())
 
 
-def test_a_finished_run_started_again_changes_nothing(copy, demo, capsys):
+def test_a_finished_run_started_again_changes_nothing_not_even_what_signals_do(copy, demo, capsys):
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     assert main(arguments(copy, tensorboard=has_tensorboard())) == 0
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
     said = capsys.readouterr().out
     assert said.startswith("protocol paper, 64 images") and f"in {copy}: generator.safetensors" in said
     for name in ("generator.safetensors", "classifier.safetensors", "result.json", "metrics.jsonl", "samples.png"):
         assert (copy / name).read_bytes() == (demo / name).read_bytes(), name
-
-
-def test_the_command_leaves_signals_as_they_were(copy):
-    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    assert main(arguments(copy)) == 0
-    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
 def test_a_folder_of_another_config_is_refused_with_the_fields(refused, copy):
@@ -460,25 +456,18 @@ def test_a_classifier_of_another_kind_or_config_is_refused(refused, demo, tmp_pa
     assert refused(tmp_path / "c", classifier_weights=cut).startswith(f"{cut}: not a readable safetensors file")
 
 
-def test_training_goes_on_from_given_weights(demo, tmp_path):
+def test_training_goes_on_from_given_weights_which_bring_their_own_input_normalisation(demo, tmp_path):
     """From the file's, less the first step: a rate of nearly 0 gives them back, its BatchNorms aside."""
-    given = demo / "generator.safetensors"
-    rates = {"generator_optimiser__learning_rate": 1e-12, "ema_decay": 0}
-    changes = {"generator_weights": given, "warm_steps": 0, "steps": 1, "bilateral_weight": 0}
-    assert main(arguments(tmp_path, **changes, **rates)) == 0
-    (before, _), (after, metadata) = (load_weights(path) for path in (given, tmp_path / "generator.safetensors"))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, atol=1e-9), before["params"], after["params"])
-    assert metadata["given generator"] == file_sha256(given)[:12]
-
-
-def test_given_weights_bring_their_own_input_normalisation(demo, tmp_path):
     tree, metadata = load_weights(demo / "generator.safetensors")
     metadata["config"]["input"] = {"mean": [0.25] * 3, "std": [0.5] * 3}
     given = save_weights(tmp_path / "given.safetensors", tree, metadata)
+    rates = {"generator_optimiser__learning_rate": 1e-12, "ema_decay": 0}
     changes = {"generator_weights": given, "warm_steps": 0, "steps": 1, "bilateral_weight": 0}
-    assert main(arguments(tmp_path / "run", **changes)) == 0
-    _, found = load_weights(tmp_path / "run" / "generator.safetensors")
-    assert found["config"]["input"] == {"mean": [0.25] * 3, "std": [0.5] * 3}
+    assert main(arguments(tmp_path / "run", **changes, **rates)) == 0
+    found, metadata = load_weights(tmp_path / "run" / "generator.safetensors")
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, atol=1e-9), tree["params"], found["params"])
+    assert metadata["given generator"] == file_sha256(given)[:12]
+    assert metadata["config"]["input"] == {"mean": [0.25] * 3, "std": [0.5] * 3}
 
 
 def test_weights_of_another_kind_or_config_are_no_start(refused, demo, tmp_path, monkeypatch):
@@ -540,7 +529,9 @@ def test_the_game_begins_with_what_the_discriminators_learned_and_at_step_0(tmp_
 
 
 def test_supervised_training_needs_no_classifier_and_no_discriminators(tmp_path):
-    assert main(arguments(tmp_path, supervised=True, steps=8)) == 0
+    """Also: crops smaller than the scenes can be shown."""
+    assert main(arguments(tmp_path, supervised=True, steps=8, photo_size=2 * SIZE)) == 0
+    assert png_size(tmp_path / "samples.png") == (5 * 132 + 4, 6 * 132 + 20)
     rows = read_log(tmp_path)
     assert [(row["stage"], row["step"]) for row in rows] == [("supervised", step) for step in range(1, 9)]
     assert all({"loss", "coverage", "mask_entropy"} <= row.keys() for row in rows)
@@ -587,12 +578,6 @@ def test_one_discriminator_learns_from_folders_without_the_bilateral_loss(folder
             main(arguments(tmp_path, **moved, **changes | {"steps": 3}, validation_white="focused", scenes=None)) == 0
         )
     assert [row["step"] for row in read_log(tmp_path)] == [1, 2, 3]
-
-
-def test_crops_smaller_than_the_scenes_can_be_shown(tmp_path):
-    changes = {"photo_size": 2 * SIZE, "supervised": True, "steps": 1}
-    assert main(arguments(tmp_path, **changes)) == 0
-    assert png_size(tmp_path / "samples.png") == (5 * 132 + 4, 6 * 132 + 20)
 
 
 def test_an_absurd_learning_rate_ends_the_run_with_the_name_of_what_is_not_finite(refused, tmp_path):

@@ -267,7 +267,9 @@ def test_the_slope_is_that_at_each_photo_squared_before_the_mean():
     assert float(slope_penalty(lambda photos: (photos**2).sum((1, 2, 3)), real)) == pytest.approx(12 * (4 + 36) / 2)
 
 
-def test_the_slope_of_several_verdicts_is_that_of_their_mean():
-    """A whole of weight 3, and patches of a row each of weight 1, whose mean over 2 places is half of each pixel."""
+def test_the_slope_of_several_verdicts_is_that_of_their_mean_and_of_places_as_of_one():
+    """A whole of weight 3, and 2 patches of a row each of weight 1: by itself, a row's 6 slopes of 1 make 6, not 12."""
+    rows = lambda photos: photos.sum((2, 3))[..., None]  # noqa: E731
+    assert float(slope_penalty(rows, jnp.ones((2, 2, 2, 3)))) == pytest.approx(6)
     verdicts = lambda photos: (3 * photos.sum((1, 2, 3)), photos.sum((2, 3))[..., None])  # noqa: E731
-    assert float(slope_penalty(verdicts, jnp.ones((2, 2, 2, 3)))) == pytest.approx(12 * ((3 + 0.5) / 2) ** 2)
+    assert float(slope_penalty(verdicts, jnp.ones((2, 2, 2, 3)))) == pytest.approx(12 * ((3 + 0.5**0.5) / 2) ** 2)

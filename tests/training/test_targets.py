@@ -87,6 +87,7 @@ def test_the_score_is_that_of_refined_masks(taught):
 
 
 def test_lost_and_damaged_targets_are_made_again_and_the_others_kept(taught, tmp_path, monkeypatch):
+    """All, before any process goes on: with several hosts, one writes what the others may read."""
     before = targets(taught)
     workdir = shutil.copytree(taught, tmp_path / "copy")
     shutil.rmtree(workdir / "checkpoints" / "taught")
@@ -94,24 +95,16 @@ def test_lost_and_damaged_targets_are_made_again_and_the_others_kept(taught, tmp
     (workdir / "targets" / "00002.png").write_bytes(b"\x89PNG\r\n")
     Image.fromarray(np.zeros((3, 3), np.uint8)).save(workdir / "targets" / "00003.png")  # of another photo
     kept = os.stat(workdir / "targets" / "00000.png").st_mtime_ns
+    waited = []
+    monkeypatch.setattr(targets_module, "wait_for_all", lambda name: waited.append((name, len(targets(workdir)))))
     assert command(workdir) == 0
+    assert waited == [("targets", SCENES)]
     assert os.stat(workdir / "targets" / "00000.png").st_mtime_ns == kept
     after = targets(workdir)
     assert list(after) == list(before)
     for name, target in before.items():
         np.testing.assert_array_equal(after[name], target)
     assert (workdir / "generator.safetensors").read_bytes() == (taught / "generator.safetensors").read_bytes()
-
-
-def test_no_process_goes_on_before_all_targets_are_written(taught, tmp_path, monkeypatch):
-    """With several hosts, one writes what the others may read."""
-    workdir = shutil.copytree(taught, tmp_path / "copy")
-    shutil.rmtree(workdir / "checkpoints" / "taught")
-    (workdir / "targets" / "00007.png").unlink()
-    waited = []
-    monkeypatch.setattr(targets_module, "wait_for_all", lambda name: waited.append((name, len(targets(workdir)))))
-    assert command(workdir) == 0
-    assert waited == [("targets", SCENES)]
 
 
 def test_a_process_that_does_not_write_them_has_the_targets_too(taught, tmp_path):
@@ -288,8 +281,10 @@ def test_targets_of_several_views_are_kept_with_their_doubt_and_made_again_witho
 
 def test_a_second_teacher_may_not_change_either(agreeing, light, taught, tmp_path):
     workdir = shutil.copytree(agreeing, tmp_path / "copy")
+    shutil.copy(taught / "generator.safetensors", tmp_path / "second.safetensors")
+    teachers = f"{taught / 'generator.safetensors'},{tmp_path / 'second.safetensors'}"
     with pytest.raises(UserError, match="given teacher 2 was"):
-        main(given(workdir, **AGREEING, teacher=",".join([str(taught / "generator.safetensors")] * 2)))
+        main(given(workdir, **AGREEING, teacher=teachers))
 
 
 def test_every_teacher_is_looked_for_before_photos_are_read(taught, tmp_path):

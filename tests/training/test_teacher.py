@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sgdbd_jax.detection.detector import Seen
+from sgdbd_jax.errors import UserError
 from sgdbd_jax.training.teacher import Teacher
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
@@ -83,3 +84,8 @@ def test_a_part_of_a_small_photo_is_at_least_a_pixel(size):
     native = Known(level(0.5))
     Teacher([(Known(level(0.5)), native)], (size,))(PHOTO)
     assert min(min(photo.shape[:2]) for photo in native.shown) >= 1
+
+
+def test_a_mask_that_is_not_finite_is_refused_whoever_refines():
+    with pytest.raises(UserError, match="a mask is not finite"):
+        Teacher([(Known(level(np.nan)), Known(level(0.5)))])(PHOTO)
