@@ -4,6 +4,20 @@ import hashlib
 import itertools
 import os
 import platform
+from pathlib import Path
+
+
+def described() -> str:
+    """The processor, how many cores of it there are, and what else JAX computes on, in words."""
+    import jax
+
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    devices = sorted({device.device_kind for device in jax.local_devices() if device.platform != "cpu"})
+    return ", ".join([names[0] if names else platform.processor(), f"{os.cpu_count()} cores", *devices])
 
 
 def machine() -> str:

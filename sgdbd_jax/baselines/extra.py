@@ -3,7 +3,7 @@
 import importlib
 from types import ModuleType
 
-from sgdbd_jax.errors import UserError
+from sgdbd_jax.errors import Unavailable
 
 PACKAGES = {"skimage": "scikit-image", "sklearn": "scikit-learn"}  # by the modules' first names
 
@@ -12,10 +12,10 @@ def needed(module: str, purpose: str) -> ModuleType:
     """A module of a package that may not be installed.
 
     Raises:
-        UserError: it is not.
+        Unavailable: it is not.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
         package = PACKAGES[module.partition(".")[0]]
-        raise UserError(f"{purpose}: needs {package}; pip install 'sgdbd_jax[baselines]'") from error
+        raise Unavailable(f"{purpose}: needs {package}; pip install 'sgdbd_jax[baselines]'") from error

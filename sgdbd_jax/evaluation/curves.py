@@ -1,6 +1,10 @@
 """The curves of a set of masks over all thresholds: as the lines of a table, and drawn."""
 
+from collections.abc import Mapping
+from typing import Any, Literal
+
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from sgdbd_jax.evaluation.scoring import SetScores
@@ -40,5 +44,45 @@ def plot_curves(scores: SetScores, *, label: str) -> bytes:
         axes.grid(alpha=0.3)
         axes.legend(loc="lower left")
     title = f"{label}: protocol {scores.result['protocol']}, {scores.result['images']} images"
-    figure.suptitle(title.encode(errors="backslashreplace").decode(), parse_math=False)  # paths may hold anything
+    figure.suptitle(_plain(title), parse_math=False)
     return figure_png(figure)
+
+
+def plot_comparison(
+    curves: Mapping[str, Mapping[str, np.ndarray]], kind: Literal["precision_recall", "f_measure"], *, title: str
+) -> bytes:
+    """Draws one kind of curve of several detectors, in the order that they come in.
+
+    Args:
+        curves: by a detector's name, `SetScores.curves` of the same set.
+        kind: precision over recall, or the F-measure over the threshold.
+        title: above the picture.
+
+    Returns:
+        The bytes of a PNG file.
+    """
+    figure = Figure(figsize=(8.5, 5.5), layout="constrained")
+    axes = figure.subplots()
+    colours = colormaps["tab10"].colors  # type: ignore[attr-defined]
+    for place, (name, each) in enumerate(curves.items()):
+        dashes = ("-", "--", ":")[place // len(colours) % 3]
+        how: dict[str, Any] = {"color": colours[place % len(colours)], "linestyle": dashes, "linewidth": 1.5}
+        if kind == "f_measure":
+            axes.plot(np.linspace(0, 1, len(each["f_measure"])), each["f_measure"], label=name, **how)
+        elif np.ptp(each["recall"]) > 0 or np.ptp(each["precision"]) > 0:
+            axes.plot(each["recall"], each["precision"], label=name, **how)
+        else:  # of one point
+            axes.plot(each["recall"][0], each["precision"][0], "o", label=name, color=how["color"])
+    labels = ("recall", "precision") if kind == "precision_recall" else ("threshold", "F-measure")
+    axes.set(xlabel=labels[0], ylabel=labels[1], xlim=(0, 1), ylim=(0, 1.02))
+    axes.grid(alpha=0.3)
+    names = [_plain(name) for name in curves]
+    legend = figure.legend(axes.lines, names, loc="outside right center", frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    figure.suptitle(_plain(title), parse_math=False)
+    return figure_png(figure)
+
+
+def _plain(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()  # paths may hold anything
