@@ -26,7 +26,7 @@ import signal
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sgdbd_jax.baselines.detectors import DETECTORS, Entry
 from sgdbd_jax.cli import command, compiled
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from sgdbd_jax.evaluation.pairs import Pair, Predictions
     from sgdbd_jax.evaluation.side_by_side import SideBySide
 
+CONSTANT = [entry for entry in DETECTORS.values() if entry.kind == "constant"]
 FILES = ("pr_curves.png", "f_curves.png", "masks.png", "compare.md", "compare.json")
 
 
@@ -77,18 +78,18 @@ def _compare(out: Path, bench: SideBySide, methods: Sequence[Entry], predictions
     from sgdbd_jax.files import write_atomically
     from sgdbd_jax.pictures import photo_grid
 
-    rows = [bench.row(entry) for entry in methods if entry.kind != "constant"]
+    rows = [bench.row(entry) for entry in methods]
     rows += [
         bench.row_of(Entry(name, name, "elsewhere", label="masks made elsewhere"), masks)
         for name, masks in predictions.items()
     ]
-    rows += [bench.row(entry) for entry in methods if entry.kind == "constant"]
+    rows += [bench.row(entry) for entry in CONSTANT]
     images = len(bench.pairs)
-    curves = {row.entry.name.replace("`", ""): row.curves for row in rows if row.curves}
-    title = f"protocol paper, {images} photos"
+    curves = {row.entry.name.replace("`", ""): row.curves for row in rows[: -len(CONSTANT)] if row.curves}
+    how: dict[str, Any] = {"constant": rows[-1].curves, "title": f"protocol paper, {images} photos"}
     pictures = {
-        "pr_curves.png": plot_comparison(curves, "precision_recall", title=title),
-        "f_curves.png": plot_comparison(curves, "f_measure", title=title),
+        "pr_curves.png": plot_comparison(curves, "precision_recall", **how),
+        "f_curves.png": plot_comparison(curves, "f_measure", **how),
         "masks.png": photo_grid(*bench.shown()),
     }
     table = markdown(rows, images=images, machines=sorted(bench.machines))
@@ -246,16 +247,20 @@ def _about(entry: Entry) -> str:
 
 
 def _methods(text: str) -> list[Entry]:
-    """The detectors asked for, in the order of the table; the constant masks always."""
-    wanted = set(DETECTORS) if text == "all" else set(filter(None, text.lower().split(",")))
+    """The detectors asked for, in the order of the table, without the constant masks, which always are."""
+    wanted = set(DETECTORS) if text == "all" else _keys(text)
     if unknown := sorted(wanted - DETECTORS.keys()):
         raise UserError(f"methods: {', '.join(unknown)}: no such method; there are {', '.join(DETECTORS)}")
-    return [entry for key, entry in DETECTORS.items() if key in wanted or entry.kind == "constant"]
+    return [entry for key, entry in DETECTORS.items() if key in wanted and entry not in CONSTANT]
+
+
+def _keys(text: str) -> set[str]:
+    return {key for each in text.split(",") if (key := each.strip().lower())}
 
 
 def _trained(options: argparse.Namespace) -> list[Entry]:
     """The detectors that are to be trained."""
-    wanted = set(filter(None, (options.train or "").lower().split(",")))
+    wanted = _keys(options.train or "")
     learning = {key: entry for key, entry in DETECTORS.items() if entry.needs != "nothing"}
     if unknown := sorted(wanted - learning.keys()):
         raise UserError(f"train: {', '.join(unknown)}: nothing to train; there are {', '.join(learning)}")
@@ -270,12 +275,14 @@ def _trained(options: argparse.Namespace) -> list[Entry]:
 def _predictions(given: Sequence[str]) -> dict[str, Path]:
     """Folders of masks by the names that they are given."""
     folders: dict[str, Path] = {}
+    taken = {"photo", "truth", *DETECTORS, *(entry.name.lower() for entry in DETECTORS.values())}
     for text in given:
         name, equals, folder = text.partition("=")
         if not equals or not folder or not re.fullmatch(r"[\w.()+ -]+", name):
             raise UserError(f"predictions: {text!r} is not NAME=DIR, with a name of letters and digits")
-        if name in folders or name.lower() in DETECTORS:
-            raise UserError(f"predictions: {name}: is the name of another row; choose another")
+        if name.lower() in taken:
+            raise UserError(f"predictions: {name}: is the name of something else in the tables; choose another")
+        taken.add(name.lower())
         folders[name] = Path(folder)
     return folders
 

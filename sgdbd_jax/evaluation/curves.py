@@ -49,13 +49,18 @@ def plot_curves(scores: SetScores, *, label: str) -> bytes:
 
 
 def plot_comparison(
-    curves: Mapping[str, Mapping[str, np.ndarray]], kind: Literal["precision_recall", "f_measure"], *, title: str
+    curves: Mapping[str, Mapping[str, np.ndarray]],
+    kind: Literal["precision_recall", "f_measure"],
+    *,
+    constant: Mapping[str, np.ndarray],
+    title: str,
 ) -> bytes:
     """Draws one kind of curve of several detectors, in the order that they come in.
 
     Args:
         curves: by a detector's name, `SetScores.curves` of the same set.
         kind: precision over recall, or the F-measure over the threshold.
+        constant: the curves of a constant mask.
         title: above the picture.
 
     Returns:
@@ -68,15 +73,16 @@ def plot_comparison(
         dashes = ("-", "--", ":")[place // len(colours) % 3]
         how: dict[str, Any] = {"color": colours[place % len(colours)], "linestyle": dashes, "linewidth": 1.5}
         if kind == "f_measure":
-            axes.plot(np.linspace(0, 1, len(each["f_measure"])), each["f_measure"], label=name, **how)
-        elif np.ptp(each["recall"]) > 0 or np.ptp(each["precision"]) > 0:
-            axes.plot(each["recall"], each["precision"], label=name, **how)
-        else:  # of one point
-            axes.plot(each["recall"][0], each["precision"][0], "o", label=name, color=how["color"])
+            axes.plot(np.linspace(0, 1, len(each["f_measure"])), each["f_measure"], **how)
+        else:
+            axes.plot(each["recall"], each["precision"], **how)
+    # As in `plot_curves`: what a mask scores that chooses all pixels.
+    level = constant["precision" if kind == "precision_recall" else kind][0]
+    axes.axhline(level, color="gray", linestyle=(0, (1, 2)), linewidth=1.5)
     labels = ("recall", "precision") if kind == "precision_recall" else ("threshold", "F-measure")
     axes.set(xlabel=labels[0], ylabel=labels[1], xlim=(0, 1), ylim=(0, 1.02))
     axes.grid(alpha=0.3)
-    names = [_plain(name) for name in curves]
+    names = [_plain(name) for name in (*curves, "constant mask")]
     legend = figure.legend(axes.lines, names, loc="outside right center", frameon=False)
     for text in legend.get_texts():
         text.set_parse_math(False)
