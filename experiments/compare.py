@@ -85,8 +85,13 @@ def _compare(out: Path, bench: SideBySide, methods: Sequence[Entry], predictions
     ]
     rows += [bench.row(entry) for entry in CONSTANT]
     images = len(bench.pairs)
-    curves = {row.entry.name.replace("`", ""): row.curves for row in rows[: -len(CONSTANT)] if row.curves}
-    how: dict[str, Any] = {"constant": rows[-1].curves, "title": f"protocol paper, {images} photos"}
+    drawn = {row.entry.name.replace("`", ""): row for row in rows[: -len(CONSTANT)] if row.curves}
+    curves = {name: row.curves for name, row in drawn.items()}
+    how: dict[str, Any] = {
+        "constant": rows[-1].curves,
+        "bold": [name for name, row in drawn.items() if row.entry.kind != "baseline"],
+        "title": f"protocol paper, {images} photos",
+    }
     pictures = {
         "pr_curves.png": plot_comparison(curves, "precision_recall", **how),
         "f_curves.png": plot_comparison(curves, "f_measure", **how),
@@ -131,12 +136,14 @@ def _pairs(options: argparse.Namespace, folders: dict[str, Path]) -> tuple[list[
     predictions = {name: Predictions(folder, photos, PAPER, warn=_warn) for name, folder in folders.items()}
     for name, masks in predictions.items():
         _refuse(f"{name}: {folders[name]}", {"photos without a mask": masks.missing})
-    for named in list(predictions) or [None]:
-        masks_or_none = None if named is None else predictions[named]
+    judged: list[tuple[str, Predictions | None]] = [*predictions.items()] or [("", None)]
+    for named, its_masks in judged:
         with tqdm(desc="checking", total=len(pairs), unit="photo", delay=1, leave=False) as bar:
-            check = check_pairs(pairs, white=white, predictions=masks_or_none, progress=lambda *_: bar.update())
-        _refuse(where if named is None else f"{named}: {folders[named]}", {"pairs that cannot be used": check.faults})
-        if masks_or_none and (notes := masks_or_none.notes()):
+            check = check_pairs(pairs, white=white, predictions=its_masks, progress=lambda *_: bar.update())
+        _refuse(
+            where if its_masks is None else f"{named}: {folders[named]}", {"pairs that cannot be used": check.faults}
+        )
+        if its_masks and (notes := its_masks.notes()):
             _warn(f"{folders[named]}: {notes}")
         if check.inversion and not check.polarity:  # else the ground truths are to blame
             _warn(f"{folders[named]}: {check.inversion}; they are read as white = in focus")

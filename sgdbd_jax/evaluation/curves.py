@@ -1,6 +1,6 @@
 """The curves of a set of masks over all thresholds: as the lines of a table, and drawn."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -53,6 +53,7 @@ def plot_comparison(
     kind: Literal["precision_recall", "f_measure"],
     *,
     constant: Mapping[str, np.ndarray],
+    bold: Collection[str] = (),
     title: str,
 ) -> bytes:
     """Draws one kind of curve of several detectors, in the order that they come in.
@@ -61,6 +62,7 @@ def plot_comparison(
         curves: by a detector's name, `SetScores.curves` of the same set.
         kind: precision over recall, or the F-measure over the threshold.
         constant: the curves of a constant mask.
+        bold: names of those to draw in thicker lines.
         title: above the picture.
 
     Returns:
@@ -71,7 +73,8 @@ def plot_comparison(
     colours = colormaps["tab10"].colors  # type: ignore[attr-defined]
     for place, (name, each) in enumerate(curves.items()):
         dashes = ("-", "--", ":")[place // len(colours) % 3]
-        how: dict[str, Any] = {"color": colours[place % len(colours)], "linestyle": dashes, "linewidth": 1.5}
+        width = 2.5 if name in bold else 1.2
+        how: dict[str, Any] = {"color": colours[place % len(colours)], "linestyle": dashes, "linewidth": width}
         if kind == "f_measure":
             axes.plot(np.linspace(0, 1, len(each["f_measure"])), each["f_measure"], **how)
         else:

@@ -98,7 +98,7 @@ class SideBySide:
         return list(self._columns), rows
 
     def _detector(self, entry: Entry) -> tuple[Callable[[np.ndarray], np.ndarray], Path | None]:
-        weights = trained_file(entry, self._folder / "weights")
+        weights = self._trained(entry)
         if entry.kind == "baseline" and weights.exists():
             check_trained(entry, weights, self.digests.values())
             return entry.detector(weights), weights
@@ -138,8 +138,13 @@ class SideBySide:
             done = self._done_again(maps, *last)
         self.machines |= {made.machine for made in done}
         seconds = [made.seconds for made in done if made.warm]
-        note = "" if tally.images == len(self.pairs) else f"on {tally.images} of {len(self.pairs)} photos"
-        return tally.row(entry, seconds=median(seconds) if seconds else None, note=note)
+        notes = ["trained here"] if entry.kind == "baseline" and self._trained(entry).exists() else []
+        if tally.images < len(self.pairs):
+            notes.append(f"on {tally.images} of {len(self.pairs)} photos")
+        return tally.row(entry, seconds=median(seconds) if seconds else None, note="; ".join(notes))
+
+    def _trained(self, entry: Entry) -> Path:
+        return trained_file(entry, self._folder / "weights")
 
     def _done_again(self, maps: KeptMaps, photo: Path, pixels: np.ndarray) -> list[Made]:
         """How the map of a photo is made once all is compiled."""

@@ -249,7 +249,8 @@ def trainings(monkeypatch):
 
 def test_what_is_trained_once_is_used_from_then_on(folder, run, trainings):
     train = ("--train", "srid", "--clear", str(folder / "clear"))
-    assert run("--methods", "srid", *train)["srid"]["mae"] == pytest.approx(0.5, abs=0.01)
+    row = run("--methods", "srid", *train)["srid"]
+    assert row["mae"] == pytest.approx(0.5, abs=0.01) and row["label"] == "unsupervised; trained here"
     assert len(trainings) == 1 and len(trainings[0]) == 3
     metadata = load_weights(folder / "out" / "weights" / "srid.safetensors")[1]
     assert len(metadata["photos"]) == 3
