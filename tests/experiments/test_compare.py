@@ -204,7 +204,6 @@ def test_without_weights_or_package_or_file_the_papers_numbers_stand_alone(folde
         raise Unavailable("HiFST: needs scikit-image; pip install 'sgdbd_jax[baselines]'")
 
     monkeypatch.setattr("sgdbd_jax.baselines.hifst.detect", lacks_package)
-    monkeypatch.setattr("sgdbd_jax.detection.shipped._folder", lambda: folder)
     monkeypatch.setattr("sgdbd_jax.baselines.detectors.shipped", unshipped)
     rows = run("--methods", "dhcf,hifst,btbnet")
     assert list(rows) == ["dhcf", "hifst", "btbnet", "zeros", "ones"]
