@@ -43,7 +43,7 @@ TOPS = (64, 128, 256, 512)  # features where deep and shallow are added, after b
 ROUNDS = 3  # of the refinement
 
 REACH = sum(map(len, BLOCKS)) + 1 + len(TOPS)  # pixels, at its scale, that a stream sees around one
-TILE = 256  # pixels a side that a stream works on at a time, 0.6 GB
+TILE = 256  # pixels a side that a stream works on at a time, 0.8 GB
 
 CROP, STEPS = 320, 20_000  # of the training, a photo a step
 BACKBONE_RATE, RATE = 1e-5, 1e-4  # Adam's
@@ -266,7 +266,7 @@ def train(
     try:
         for number in range(first, steps):
             rng = np.random.default_rng([seed, number])
-            place = rng.integers(len(photos))
+            place = int(rng.integers(len(photos)))
             state, metrics = step(state, None, example(photos[place], masks[place], rng))
             told = number % 10 == 9
             reporter.step({name: float(value) for name, value in metrics.items()} if told else None)
@@ -363,7 +363,7 @@ def example(photo: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> di
     short = [max(CROP - length, 0) for length in mask.shape]
     both = np.pad(both, ((0, short[0]), (0, short[1]), (0, 0)), mode="edge")
     top, left = (rng.integers(length - CROP + 1) for length in both.shape[:2])
-    crop = np.rot90(both[top : top + CROP, left : left + CROP], rng.integers(4))
+    crop = np.rot90(both[top : top + CROP, left : left + CROP], int(rng.integers(4)))
     crop = np.ascontiguousarray(crop[:, ::-1] if rng.random() < 0.5 else crop)[None]
     return {"photo": crop[..., :3], "mask": crop[..., 3:]}
 

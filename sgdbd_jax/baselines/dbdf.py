@@ -46,7 +46,7 @@ LEAST_VARIANCE = 1e-12
 TRIM = 3  # pixels at each border whose tail widths are their neighbours'
 LEAST = max(SCALES) + 2 * TRIM  # pixels a side; a smaller photo goes on as its border is
 CLIPPED = (3, 97)  # percentiles of a photo's answers to a filter
-AT_ONCE = 1024  # windows
+AT_ONCE = 512  # windows
 
 EACH = 100  # windows of a photo to learn from, in focus, and as many out of it
 LEAST_WINDOWS = 50
@@ -140,9 +140,7 @@ def train(
         inner = windows[:, :-1, :-1].reshape(len(windows), -1)
         filters = _learn_filters(inner, labels, analysis, covariance).reshape(2, side, side)
         answers = np.zeros((len(labels), 2))
-        features = describe(
-            windows.__getitem__, lambda places, windows=windows: squared_gradient(windows[places]), len(windows)
-        )
+        features = describe(windows.__getitem__, functools.partial(_squares_at, windows), len(windows))
         for place, (rows, columns, _) in enumerate(centres):
             if not len(rows):
                 continue
@@ -193,7 +191,7 @@ def tail_widths(squares: Windows, count: int) -> np.ndarray:
     Returns:
         `[count]` float64.
     """
-    state = np.tile(np.float32([0.5, 1e-4, 0.5]), (count, 1))  # two variances, and the second one's weight
+    state = np.tile(np.array([0.5, 1e-4, 0.5], np.float32), (count, 1))  # two variances, and the second one's weight
     going = np.arange(count)
     for rounds in PASSES:
 
@@ -214,6 +212,10 @@ def squared_gradient(levels: np.ndarray) -> np.ndarray:
     """The squared magnitude of the steps to the next column and row: `[..., H + 1, W + 1]` to `[..., H, W]`."""
     here = levels[..., :-1, :-1]
     return np.square(levels[..., :-1, 1:] - here) + np.square(levels[..., 1:, :-1] - here)
+
+
+def _squares_at(windows: np.ndarray, places: np.ndarray) -> np.ndarray:
+    return squared_gradient(windows[places])
 
 
 def _by_chunks(work: Callable[[np.ndarray], Result], places: np.ndarray) -> Iterator[tuple[np.ndarray, Result]]:

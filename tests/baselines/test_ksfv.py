@@ -64,27 +64,6 @@ def test_what_is_sharp_is_bright(trained):
     assert found.shape == (60, 96) and found.dtype == np.float32
     assert 0 <= found.min() <= found.max() <= 1
     assert found[:, :40].mean() < 0.2 and found[:, -40:].mean() > 0.8
-    np.testing.assert_array_equal(ksfv.detect(photo, trained[0]), found)
-
-
-@pytest.mark.parametrize("shape", ((1, 1), (1, 9), (2, 2), (31, 5)), ids=str)
-def test_a_photo_that_is_smaller_than_a_window_has_a_map(trained, shape):
-    photo = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
-    found = ksfv.detect(photo, trained[0])
-    assert found.shape == shape and 0 <= found.min() <= found.max() <= 1
-
-
-@pytest.mark.parametrize("level", (0, 77, 255))
-def test_a_constant_photo_gives_zeros(trained, level):
-    photo = np.full((24, 30, 3), level, np.uint8)
-    np.testing.assert_array_equal(ksfv.detect(photo, trained[0]), np.zeros((24, 30)))
-
-
-def test_what_is_no_photo_is_refused(trained):
-    with pytest.raises(ValueError, match=r"a photo must be uint8 \[H, W, 3\], here float64 \(8, 8, 3\); of values in"):
-        ksfv.detect(np.zeros((8, 8, 3)), trained[0])
-    with pytest.raises(ValueError, match="it has no pixels"):
-        ksfv.detect(np.zeros((0, 8, 3), np.uint8), trained[0])
 
 
 def test_what_was_learned_is_written_and_read(trained, tmp_path):
@@ -95,7 +74,7 @@ def test_what_was_learned_is_written_and_read(trained, tmp_path):
     assert read["bias"] == tree["bias"] and read["weights"].dtype == np.float32
 
 
-def test_the_linear_layer_is_the_regression_of_standardised_features(trained, monkeypatch):
+def test_the_linear_layer_is_the_regression_of_standardised_features(trained):
     """Of the windows that it learned from, nearly all are on the right side."""
     right = []
     for photo, mask in zip(*masked_photos(6, side=64)):
