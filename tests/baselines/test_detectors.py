@@ -1,12 +1,19 @@
-"""What every detector with nothing to learn does alike: with blur, with photos without any detail, of any size."""
+"""What detectors do alike: with blur, with photos without any detail, of any size, and with what is no photo."""
 
 import cv2
 import numpy as np
 import pytest
 
-from sgdbd_jax.baselines import hifst, lbp, ss, svd
+from sgdbd_jax.baselines import dbdf, hifst, ksfv, lbp, ss, svd
 
-DETECTORS = {"svd": svd.detect, "ss": ss.detect, "hifst": hifst.detect, "lbp": lbp.detect}
+DETECTORS = {
+    "svd": svd.detect,
+    "ss": ss.detect,
+    "hifst": hifst.detect,
+    "lbp": lbp.detect,
+    "dbdf": dbdf.detect,
+    "ksfv": ksfv.detect,
+}
 
 
 @pytest.fixture(params=DETECTORS)
@@ -35,7 +42,8 @@ def test_the_half_in_focus_is_brighter(detect, half_blurred):
 
 
 def test_the_same_photo_has_the_same_map(detect, half_blurred):
-    np.testing.assert_array_equal(detect(half_blurred), detect(half_blurred.copy()))
+    part = half_blurred[:40, 30:90]
+    np.testing.assert_array_equal(detect(part), detect(part.copy()))
 
 
 @pytest.mark.parametrize("colour", ((0, 0, 0), (255, 255, 255), (17, 130, 201)), ids=str)
