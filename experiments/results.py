@@ -179,23 +179,12 @@ def _keep_apart(options: argparse.Namespace, scored: Collection[str]) -> None:
     Raises:
         UserError: there are some.
     """
-    from sgdbd_jax.data.listing import list_photos, photo_stem
-    from sgdbd_jax.data.names import read_names
+    from sgdbd_jax.data.apart import refuse_scored
 
     for what in ("source", "clear"):
         if getattr(options, what) is None:
             raise UserError(f"{what}: a training needs photos: --{what} DIR")
-    if options.source.resolve() != options.images.resolve():
-        return
-    given = options.source_names
-    paths = [] if given else list_photos(options.source, warn=lambda text: None)  # the training will tell
-    names = read_names(given) if given else [path.name for path in paths]
-    both = sorted({photo_stem(name) for name in names} & {photo_stem(name) for name in scored})
-    if both:
-        raise UserError(
-            f"source: {len(both)} of its photos are to be scored, {both[0]} among them; choose others, as by"
-            " --source_names cuhk:train"
-        )
+    refuse_scored("source", options.source, options.source_names, scored_in=options.images, scored=scored)
 
 
 def _trials(options: argparse.Namespace) -> Trials:

@@ -54,6 +54,8 @@ def main(argv: list[str] | None = None) -> int:
     name = f"table{options.table}"
     check_folder(options.out, (f"{name}.md", f"{name}.json", f"{name}.png"))
     check_folder(trials.folder)
+    if options.source is not None:
+        _keep_apart(options)
     for seed in options.seeds:
         for scheme in trials.trials:
             code = train_trial(trials, scheme, seed)
@@ -251,6 +253,23 @@ def _trials(options: argparse.Namespace, table: PaperTable) -> tuple[Trials, dic
             trials[name] = Trial(trial.says, {**trial.changes, "blur": "" if made else natural})
     base = replace(GAME, {"bilateral_weight": 1.0, **LAST})
     return Trials(trials, base, options.out / "runs", changes, {}), left_out
+
+
+def _keep_apart(options: argparse.Namespace) -> None:
+    """Refuses to train on photos that are scored.
+
+    Raises:
+        UserError: there are some.
+    """
+    from sgdbd_jax.data.apart import refuse_scored
+    from sgdbd_jax.data.listing import list_photos
+    from sgdbd_jax.data.names import read_names
+
+    names = options.names
+    scored = read_names(names) if names else [path.name for path in list_photos(options.images, warn=lambda text: None)]
+    for what, chosen in {"source": options.source_names, "clear": None, "blur": None}.items():
+        if (folder := getattr(options, what)) is not None:
+            refuse_scored(what, folder, chosen, scored_in=options.images, scored=scored)
 
 
 def _parser() -> argparse.ArgumentParser:

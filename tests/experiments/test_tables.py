@@ -140,6 +140,14 @@ def test_photos_that_are_named_in_part_are_refused(trained, tmp_path, given, say
     assert not trained
 
 
+def test_photos_that_are_scored_are_not_learned_from(trained, tmp_path):
+    given = photos(tmp_path)
+    given[given.index("--source") + 1] = str(tmp_path / "images")
+    with pytest.raises(UserError, match=r"source: 3 of its photos are to be scored, a among them"):
+        tables.main(["--table", "1", "--out", str(tmp_path / "out"), *given])
+    assert not trained
+
+
 def test_a_training_that_is_stopped_stops_the_table(tmp_path, monkeypatch):
     monkeypatch.setattr("sgdbd_jax.cli.training.run_training", lambda config, workdir: 143)
     assert tables.main(["--table", "1", "--out", str(tmp_path)]) == 143
