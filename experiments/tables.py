@@ -5,11 +5,12 @@
     python -m experiments.tables --table 1 --out DIR --source DIR --source_names cuhk:train --clear DIR \\
         --images DIR --masks DIR --masks_white blurred --names cuhk:validation
 
-Without photos, the schemes of a table are trained on scenes made here, as preset `demo` is, and scored on 64 others; on
-photos, as preset `game` is, and scored on those of `--images`. Writes `table1.md`, with the paper's row beside each,
-`table1.json`, and `table1.png`, the masks of each scheme (of Table 1 its composites too: Figure 4). No mask chooses a
-checkpoint: a scheme is scored as it ends. A training that is there is not made again, rows that tables share are
-trained once, and stopped, the same command goes on.
+Without photos, the schemes of a table are trained on scenes made here, as preset `demo` is, and scored on 64 others. On
+photos they are trained as preset `game` is, but with the bilateral loss where a row has it, and scored on those of
+`--images`, by the masks of the network alone. Writes `table1.md`, with the paper's row beside each, `table1.json`, and
+`table1.png`, the masks of each scheme (of Table 1 its composites too: Figure 4). No mask chooses a checkpoint: a scheme
+is scored as it ends. A training that is there is not made again, rows that tables share are trained once, and stopped,
+the same command goes on.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from sgdbd_jax.backend import start_jax
 from sgdbd_jax.cli import allocator, command, compiled
 from sgdbd_jax.cli.progress import Bar
 from sgdbd_jax.cli.training import train_trial
-from sgdbd_jax.config import MADE, Config
+from sgdbd_jax.config import Config
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import replace
 from sgdbd_jax.presets import DEMO, GAME
@@ -35,10 +36,12 @@ if TYPE_CHECKING:
     import numpy as np
 
     from sgdbd_jax.data.sources import PhotoSet
+    from sgdbd_jax.data.training_sets import Photos
 
 LAST = {"validate_every": 10**9}  # so that the last step is scored and delivered, whatever masks say of those before
 SHOWN, PAPER_SIDE = 3, 320  # photos in a picture; their side in pixels, where they are not scenes
-Scores = dict[str, dict[int, dict[str, float]]]  # by scheme and seed: F and MAE
+MEASURES = ("f_measure", "mae")
+Results = Mapping[str, Mapping[int, Mapping[str, Any]]]  # `result.json` by scheme and seed
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,6 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     compiled.keep()
     start_jax()
 
+    from sgdbd_jax.data.training_sets import fingerprints
     from sgdbd_jax.files import check_folder, write_atomically
 
     name = f"table{options.table}"
@@ -56,99 +60,104 @@ def main(argv: list[str] | None = None) -> int:
     check_folder(trials.folder)
     if options.source is not None:
         _keep_apart(options)
+    config = trials.config(list(trials.trials)[-1], options.seeds[0])  # the last has a blurred set, if any has
+    few = {} if options.source is not None else {"scenes": SHOWN}
+    photos = _load(replace(config, few))  # before hours of training: what cannot be read is refused now
+    prints = fingerprints(photos) if options.source is not None else None  # of scenes, the config tells all
+    shown = _shown(photos, config)
+    del photos
     for seed in options.seeds:
         for scheme in trials.trials:
-            code = train_trial(trials, scheme, seed)
+            code = train_trial(trials, scheme, seed, photos=prints)
             if code:
                 return code
     results = {
         scheme: {seed: json.loads((trials.workdir(scheme, seed) / "result.json").read_text()) for seed in options.seeds}
         for scheme in trials.trials
     }
-    data = "photos" if options.source else "scenes"
-    text = markdown(options.table, table, results, data=data, left_out=left_out)
+    data = "scenes" if options.source is None else "photos"
+    text = markdown(options.table, table, results, preset=trials.preset, data=data, left_out=left_out)
+    content = _content(options.table, table, results, preset=trials.preset, data=data, left_out=left_out)
     write_atomically(options.out / f"{name}.md", text.encode())
-    rows = [
-        {
-            "scheme": scheme,
-            "says": trials.trials[scheme].says,
-            "seeds": [{"seed": seed, **_scores(result)} for seed, result in found.items()],
-            "paper": _published(table, scheme),
-        }
-        for scheme, found in results.items()
-    ]
-    first = next(iter(next(iter(results.values())).values()))
-    content = {"table": options.table, "protocol": first["protocol"], "data": data, "images": first["images"]}
-    content |= {"floors": _floors(results), "rows": rows, "left_out": left_out}
     write_atomically(options.out / f"{name}.json", (json.dumps(content, indent=1) + "\n").encode())
-    write_atomically(options.out / f"{name}.png", _picture(trials, options.seeds[0], composites=table.composites))
+    picture = _picture(trials, options.seeds[0], *shown, composites=table.composites)
+    write_atomically(options.out / f"{name}.png", picture)
     print(text, end="")
     print(f"in {options.out}: {name}.md, {name}.json, {name}.png; runs/ has the trainings")
     return 0
 
 
 def markdown(
-    number: int,
-    table: PaperTable,
-    results: Mapping[str, Mapping[int, Mapping[str, Any]]],
-    *,
-    data: str,
-    left_out: Mapping[str, str],
+    number: int, table: PaperTable, results: Results, *, preset: Config, data: str, left_out: Mapping[str, str]
 ) -> str:
     """The table in Markdown: a line a scheme, ours beside the paper's.
 
     Args:
         number: of the table.
         table: its rows and what the paper prints.
-        results: `result.json` by scheme and seed.
+        results: of the schemes that were run.
+        preset: what the schemes change.
         data: "scenes" or "photos".
-        left_out: why, by scheme.
+        left_out: why the others were not run, by scheme.
     """
     first = next(iter(next(iter(results.values())).values()))
     seeds = ", ".join(map(str, next(iter(results.values()))))
+    game = preset.game
     lines = [
-        f"Table {number}: {table.title}. Protocol {first['protocol']}, {first['images']} {data}, seeds {seeds}; of"
-        " several, mean ± standard deviation. The paper's are of other photos and longer games: what can be compared is"
-        " the order.",
+        f"Table {number}: {table.title.format(eta=game.eta)}. F / MAE by protocol {first['protocol']},"
+        f" {first['images']} {data}, {game.steps} rounds, seeds {seeds}; of several, mean ± standard deviation. Beside"
+        f" the paper's losses, G is pressed to decide by a weight of {game.binarisation_weight}. The paper's numbers"
+        " are of other photos and longer games: what can be compared is the order.",
         "",
-        f"| | F / MAE, {data} | paper, CUHK | paper, DUT |",
+        f"| | {data} | paper, CUHK | paper, DUT |",
         "|---|---|---|---|",
     ]
-    for scheme in table.rows:
+    for scheme, says in table.rows.items():
         paper = table.paper.get(scheme)
         published = [f"{f:.3f} / {mae:.3f}" for f, mae in (paper[:2], paper[2:])] if paper else ["", ""]
         if scheme in results:
             found = results[scheme].values()
-            ours = " / ".join(_spread([each[measure] for each in found]) for measure in ("f_measure", "mae"))
+            ours = " / ".join(_spread([each[measure] for each in found]) for measure in MEASURES)
         else:
             ours = left_out[scheme]
-        lines.append(f"| {SCHEMES[scheme].says} | {ours} | {' | '.join(published)} |")
+        lines.append(f"| {says.format(eta=game.eta)} | {ours} | {' | '.join(published)} |")
     for name, floor in _floors(results).items():
         lines.append(f"| a mask of {name} | {floor['f_measure']:.3f} / {floor['mae']:.3f} | | |")
     return "\n".join(lines) + "\n"
 
 
-def _scores(result: Mapping[str, Any]) -> dict[str, float]:
-    return {measure: result[measure] for measure in ("f_measure", "mae")}
+def _content(
+    number: int, table: PaperTable, results: Results, *, preset: Config, data: str, left_out: Mapping[str, str]
+) -> dict[str, Any]:
+    """The table as JSON has it."""
+    first = next(iter(next(iter(results.values())).values()))
+    rows = []
+    for scheme, says in table.rows.items():
+        paper = table.paper.get(scheme)
+        rows.append(
+            {
+                "scheme": scheme,
+                "says": says.format(eta=preset.game.eta),
+                "seeds": [
+                    {"seed": seed, **{measure: result[measure] for measure in MEASURES}}
+                    for seed, result in results.get(scheme, {}).items()
+                ],
+                "left_out": left_out.get(scheme),
+                "paper": paper and {"CUHK": dict(zip(MEASURES, paper[:2])), "DUT": dict(zip(MEASURES, paper[2:]))},
+            }
+        )
+    game = {name: getattr(preset.game, name) for name in ("steps", "eta", "bilateral_weight", "binarisation_weight")}
+    content = {"table": number, "protocol": first["protocol"], "data": data, "images": first["images"]}
+    return content | {"preset": game, "floors": _floors(results), "rows": rows}
 
 
-def _floors(results: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> dict[str, dict[str, float]]:
+def _floors(results: Results) -> dict[str, dict[str, float]]:
     """The constant masks' scores, mean over the seeds: each has scenes of its own."""
     found = list(next(iter(results.values())).values())
     return {
-        name: {
-            measure: sum(result["floors"][name][measure] for result in found) / len(found)
-            for measure in ("f_measure", "mae")
-        }
+        name: {measure: sum(result["floors"][name][measure] for result in found) / len(found) for measure in MEASURES}
         for name in ("zeros", "ones")
     }
-
-
-def _published(table: PaperTable, scheme: str) -> dict[str, dict[str, float]] | None:
-    if scheme not in table.paper:
-        return None
-    f_cuhk, mae_cuhk, f_dut, mae_dut = table.paper[scheme]
-    return {"CUHK": {"f_measure": f_cuhk, "mae": mae_cuhk}, "DUT": {"f_measure": f_dut, "mae": mae_dut}}
 
 
 def _spread(values: list[float]) -> str:
@@ -158,8 +167,15 @@ def _spread(values: list[float]) -> str:
     return f"{mean} ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else mean
 
 
-def _picture(trials: Trials, seed: int, *, composites: bool) -> bytes:
-    """A few photos, their truth, and each scheme's mask; with `composites`, below each mask what D_c and D_b see.
+def _picture(
+    trials: Trials, seed: int, scored: PhotoSet, clear: np.ndarray, blur: np.ndarray, *, composites: bool
+) -> bytes:
+    """Photos, their truth, and each scheme's mask as the network gives it; with `composites`, these below each mask.
+
+    Args:
+        trials, seed: the trainings.
+        scored, clear, blur: of `_shown`.
+        composites: whether they are shown.
 
     Returns:
         A PNG file.
@@ -172,7 +188,6 @@ def _picture(trials: Trials, seed: int, *, composites: bool) -> bytes:
     from sgdbd_jax.detection.detector import Detector
     from sgdbd_jax.game import composites as game
 
-    scored, clear, blur = _shown(trials.config(next(iter(trials.trials)), seed))
     own = [np.asarray(image) for image in scored.images]
     side = clear.shape[1]
 
@@ -197,61 +212,76 @@ def _picture(trials: Trials, seed: int, *, composites: bool) -> bytes:
     return pictures.sample_grid(columns)
 
 
-def _shown(config: Config) -> tuple[PhotoSet, np.ndarray, np.ndarray]:
+def _load(config: Config) -> Photos:
+    """The photos of a training, with a bar.
+
+    Raises:
+        UserError: as `check_sets` and `load_photos`.
+    """
+    from sgdbd_jax.data.training_sets import check_sets, load_photos
+
+    check_sets(config)
+    bar = Bar()
+    try:
+        return load_photos(config, progress=bar.photos)
+    finally:
+        bar.close()
+
+
+def _shown(photos: Photos, config: Config) -> tuple[PhotoSet, np.ndarray, np.ndarray]:
     """A few of the photos that are scored, at their own size; of the clear and the blurred ones, `[N, S, S, 3]` uint8.
 
-    Blurred ones that are made are so as far as the paper's FCSB(5D) goes.
+    Where no blurred set is given, they are as blurred as those of the paper's FCSB(5D).
     """
     import numpy as np
 
     from sgdbd_jax.data.blur import fcsb
     from sgdbd_jax.data.resizing import resize_photo
-    from sgdbd_jax.data.training_sets import load_photos
 
-    bar = Bar()
-    try:
-        photos = load_photos(config, progress=bar.photos)
-    finally:
-        bar.close()
     scored = photos.held_out or photos.validation
     assert scored is not None  # scenes have some, and of photos they were asked for
     side = config.crops.crop if photos.held_out else PAPER_SIDE
+    sets = [scored, photos.training.clear, *filter(None, [photos.training.blur])]
+    count = min(SHOWN, *(len(photo_set.names) for photo_set in sets))
 
     def few(photo_set: PhotoSet) -> np.ndarray:
-        return np.stack([resize_photo(np.asarray(image), (side, side)) for image in photo_set.images[:SHOWN]])
+        return np.stack([resize_photo(np.asarray(image), (side, side)) for image in photo_set.images[:count]])
 
     clear, blurred = few(photos.training.clear), photos.training.blur
-    blur = few(blurred) if blurred else np.stack([fcsb(photo, 5) for photo in clear])
-    return scored.only(range(min(SHOWN, len(scored.names)))), clear, blur
+    return scored.only(range(count)), clear, few(blurred) if blurred else np.stack([fcsb(each, 5) for each in clear])
 
 
 def _trials(options: argparse.Namespace, table: PaperTable) -> tuple[Trials, dict[str, str]]:
     """The trainings of a table, and the rows that it goes without, with the reason.
 
     Raises:
-        UserError: photos are named in part.
+        UserError: photos are named in part, or beside scenes.
     """
     schemes = {name: SCHEMES[name] for name in table.rows}
-    photos = ("source", "clear", "images", "masks", "masks_white")
-    given = {name: getattr(options, name) for name in photos}
-    if not any(given.values()) and not options.blur:
+    needed = ("source", "clear", "images", "masks", "masks_white")
+    given = {name: getattr(options, name) for name in needed}
+    named = [name for name in (*needed, "source_names", "blur", "names") if getattr(options, name) is not None]
+    if options.data and named:
+        raise UserError(f"data: scenes have no --{named[0]}; leave one of the two out")
+    if not named:
         return Trials(schemes, replace(DEMO, LAST), options.out / "runs", {}, {}), {}
-    missing = [f"--{name}" for name, value in given.items() if not value]
+    missing = [f"--{name}" for name, value in given.items() if value is None]
     if missing:
         raise UserError(f"{', '.join(missing)}: needed beside the other photos; or leave all out, for scenes made here")
     sets = {"source": options.source, "clear": options.clear, "names": options.source_names}
     sets |= {"validation_images": options.images, "validation_masks": options.masks}
     sets |= {"validation_white": options.masks_white, "validation_names": options.names}
     changes: dict[str, Any] = {name: str(value) for name, value in sets.items() if value is not None}
-    natural = str(options.blur or "")
-    trials, left_out = {}, {}
-    for name, trial in schemes.items():
-        made = trial.changes.get("blur") == MADE  # of scenes it is said so; of photos it is what none means
-        if name == "natural" and not natural:
-            left_out[name] = "not run: needs --blur DIR"
-        else:
-            trials[name] = Trial(trial.says, {**trial.changes, "blur": "" if made else natural})
-    base = replace(GAME, {"bilateral_weight": 1.0, **LAST})
+    blur = str(options.blur or "")
+    left_out = {}
+    if "disk" in schemes and not blur:  # what the last row would be is the one before it
+        left_out["full"] = "not run: needs --blur DIR"
+    trials = {
+        name: Trial(trial.says, {**trial.changes, "blur": "" if "blur" in trial.changes else blur})
+        for name, trial in schemes.items()
+        if name not in left_out
+    }
+    base = replace(GAME, {"bilateral_weight": 1.0, "refine": False, **LAST})
     return Trials(trials, base, options.out / "runs", changes, {}), left_out
 
 
@@ -274,9 +304,14 @@ def _keep_apart(options: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     def seeds(text: str) -> list[int]:
-        return [int(seed) for seed in text.split(",")]
+        found = [int(seed) for seed in text.split(",")]
+        if min(found) < 0 or len({*found}) < len(found):
+            raise ValueError(text)
+        return found
 
-    titles = "\n".join(f"  {number}: {table.title}" for number, table in TABLES.items())
+    titles = "\n".join(
+        f"  {number}: {table.title.format(eta='as the preset has it')}" for number, table in TABLES.items()
+    )
     parser = argparse.ArgumentParser(
         prog="python -m experiments.tables",
         description="Train and score the schemes of one of the paper's tables.",
@@ -285,6 +320,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--table", required=True, type=int, choices=list(TABLES))
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the table, and of runs/")
+    parser.add_argument("--data", choices=("scenes",), help="what it is without the photos below")
     parser.add_argument("--seeds", type=seeds, default=[0], metavar="N,...", help="0")
     parser.add_argument("--source", type=Path, metavar="DIR", help="partly blurred photos; scenes made here")
     parser.add_argument("--source_names", metavar="FILE", help="only these of them, as cuhk:train; all")

@@ -506,7 +506,8 @@ class Config(Section):
         pastes = self.pastes
         if (pastes.shapes or pastes.uniform) and not (learns or taught.taught_steps or self.game.paste_weight):
             raise UserError("pastes.shapes, pastes.uniform: nothing learns from pastes; add warm_steps or paste_weight")
-        if self.sets.blur not in ("", MADE) and self.blurring.blur_kernel != BlurringConfig().blur_kernel:
+        made = ("", MADE) if self.sets.data == "scenes" else ("",)
+        if self.sets.blur not in made and self.blurring.blur_kernel != BlurringConfig().blur_kernel:
             raise UserError("blurring.blur_kernel: for blurred photos that are made; leave it, or blur, out")
         network, multiple = self.generator.network, MULTIPLES[self.generator.network]
         if crop % multiple:

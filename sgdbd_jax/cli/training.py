@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from sgdbd_jax.cli.progress import Bar
@@ -59,8 +60,13 @@ def run_training(config: Config, workdir: Path) -> int:
     return 0
 
 
-def train_trial(trials: Trials, name: str, seed: int) -> int:
+def train_trial(trials: Trials, name: str, seed: int, *, photos: Mapping[str, str] | None = None) -> int:
     """Trains one trial, or finishes it, and first what it starts from; none that is there already.
+
+    Args:
+        trials: all of them.
+        name, seed: the one.
+        photos: as `Trials.check` takes it.
 
     Returns:
         The exit code, as of `run_training`.
@@ -69,11 +75,11 @@ def train_trial(trials: Trials, name: str, seed: int) -> int:
         UserError: as `run_training`, and `Trials.check` of a training that is there.
     """
     trial = trials.trials[name]
-    code = train_trial(trials, trial.after, seed) if trial.after else 0
+    code = train_trial(trials, trial.after, seed, photos=photos) if trial.after else 0
     if code:
         return code
     if trials.generator(name, seed).exists():
-        trials.check(name, seed)
+        trials.check(name, seed, photos=photos)
         return 0
     print(f"{name}, seed {seed}: {trial.says}", file=sys.stderr)
     return run_training(trials.config(name, seed), trials.workdir(name, seed))

@@ -9,6 +9,7 @@ from tiny_generators import constant_variables, save_generator
 
 from experiments import tables
 from experiments._tables import SCHEMES, TABLES
+from sgdbd_jax.data.training_sets import fingerprints, load_photos
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import replace
 from sgdbd_jax.presets import DEMO, GAME
@@ -32,15 +33,24 @@ def trained(monkeypatch):
         floors = {"zeros": {"f_measure": 0.3, "mae": 0.25}, "ones": {"f_measure": 0.3, "mae": 0.75}}
         result = {"f_measure": 0.5 + 0.1 * config.seed, "mae": level, "protocol": "paper", "images": 64}
         (workdir / "result.json").write_text(json.dumps(result | {"floors": floors}))
-        claim_workdir(workdir, config, digests(config))
+        inputs = {} if config.sets.data == "scenes" else fingerprints(load_photos(config))
+        claim_workdir(workdir, config, digests(config) | inputs)
         return 0
 
     monkeypatch.setattr("sgdbd_jax.cli.training.run_training", fake)
     monkeypatch.setattr(tables, "DEMO", replace(DEMO, SMALL))
+    monkeypatch.setattr("sgdbd_jax.data.training_sets.HELD_OUT_SCENES", 3)
+    monkeypatch.setattr("sgdbd_jax.data.training_sets.VALIDATION_SCENES", 1)
     return calls
 
 
-def test_a_table_of_scenes_is_trained_scored_and_drawn(trained, tmp_path, capsys):
+@pytest.fixture
+def undrawn(monkeypatch):
+    """No picture is made, which takes seconds a scheme."""
+    monkeypatch.setattr(tables, "_picture", lambda *arguments, **options: b"")
+
+
+def test_a_table_of_scenes_is_trained_and_scored(trained, undrawn, tmp_path, capsys):
     arguments = ["--table", "1", "--out", str(tmp_path), "--seeds", "0,2"]
     assert tables.main(arguments) == 0
     assert [workdir for _, workdir in trained] == [
@@ -83,15 +93,15 @@ def test_composites_are_below_the_masks_that_made_them(trained, tmp_path):
             assert abs(seen - photo).max() <= 1
 
 
-def test_rows_that_tables_share_are_trained_once(trained, tmp_path):
+def test_rows_that_tables_share_are_trained_once(trained, undrawn, tmp_path):
     tables.main(["--table", "1", "--out", str(tmp_path)])
     tables.main(["--table", "2", "--out", str(tmp_path)])
-    assert len(trained) == 3 + 4
-    assert [config.game.eta for config, _ in trained[3:]] == [0.005, 0.01, 0.05, 0.5]
+    assert len(trained) == 3 + 5
+    assert [config.game.eta for config, _ in trained[3:]] == [DEMO.game.eta, 0.005, 0.01, 0.05, 0.5]
     assert {config.game.bilateral_weight for config, _ in trained[3:]} == {1}
 
 
-def test_blurred_sets_are_made_as_each_scheme_says(trained, tmp_path):
+def test_blurred_sets_are_made_as_each_scheme_says(trained, undrawn, tmp_path):
     tables.main(["--table", "4", "--out", str(tmp_path)])
     sets = [(config.sets.blur, config.blurring.blur_kernel) for config, _ in trained]
     assert sets == [*(("made", f"fcsb:{times}") for times in range(1, 6)), ("made", "disk"), ("", "disk")]
@@ -112,7 +122,7 @@ def photos(tmp_path):
     return [*folders, "--masks_white", "focused"]
 
 
-def test_photos_are_trained_on_as_preset_game_does(trained, tmp_path, monkeypatch, capsys):
+def test_photos_are_trained_on_as_preset_game_does(trained, undrawn, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(tables, "GAME", replace(GAME, {"crop": 32, "batch": 1}))
     assert tables.main(["--table", "4", "--out", str(tmp_path / "out"), *photos(tmp_path)]) == 0
     config = trained[0][0]
@@ -120,11 +130,11 @@ def test_photos_are_trained_on_as_preset_game_does(trained, tmp_path, monkeypatc
     assert (config.sets.blur, config.blurring.blur_kernel) == ("", "fcsb:1")
     assert config.game.bilateral_weight == 1 and config.validation.validate_every > config.game.steps
     content = json.loads((tmp_path / "out" / "table4.json").read_text())
-    assert content["left_out"] == {"natural": "not run: needs --blur DIR"} and len(content["rows"]) == 6
-    assert (
-        "| photos out of focus by their lens | not run: needs --blur DIR | 0.769 / 0.119 |" in capsys.readouterr().out
-    )
-    Image.open(tmp_path / "out" / "table4.png").verify()
+    assert not config.prediction.refine
+    *run, left_out = content["rows"]
+    assert left_out["left_out"] == "not run: needs --blur DIR" and left_out["paper"]["CUHK"]["mae"] == 0.119
+    assert [len(row["seeds"]) for row in content["rows"]] == [1, 1, 1, 1, 1, 1, 0] and not run[0]["left_out"]
+    assert "(the paper's FCFB) | not run: needs --blur DIR | 0.769 / 0.119 |" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -132,6 +142,8 @@ def test_photos_are_trained_on_as_preset_game_does(trained, tmp_path, monkeypatc
     [
         (["--source", "photos"], "--clear, --images, --masks, --masks_white: needed beside the other photos"),
         (["--blur", "photos"], "--source, --clear, --images, --masks, --masks_white: needed beside"),
+        (["--names", "cuhk:validation"], "--source, --clear, --images, --masks, --masks_white: needed beside"),
+        (["--data", "scenes", "--source_names", "cuhk:train"], "data: scenes have no --source_names"),
     ],
 )
 def test_photos_that_are_named_in_part_are_refused(trained, tmp_path, given, says):
@@ -148,7 +160,43 @@ def test_photos_that_are_scored_are_not_learned_from(trained, tmp_path):
     assert not trained
 
 
-def test_a_training_that_is_stopped_stops_the_table(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"--masks_white": "blurred"}, r"photos of validation \S+ \(\w+\), not"),
+        ({"--source": "clear"}, r"photos of source \S+ \(\w+\), not"),
+        ({"--blur": "clear"}, r"sets.blur '', not "),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*is it right")  # of masks that are inverted
+def test_trainings_of_other_photos_are_not_taken_for_these(trained, undrawn, tmp_path, monkeypatch, change, says):
+    monkeypatch.setattr(tables, "GAME", replace(GAME, {"crop": 32, "batch": 1}))
+    given = ["--table", "1", "--out", str(tmp_path / "out"), *photos(tmp_path)]
+    tables.main(given)
+    for option, value in change.items():
+        value = value if option == "--masks_white" else str(tmp_path / value)
+        given = [*given, option, value]  # the last one counts
+    with pytest.raises(UserError, match=f"holds another training than this trial's .*{says}"):
+        tables.main(given)
+    assert len(trained) == 3
+
+
+def test_two_photos_are_enough_for_a_picture(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "GAME", replace(GAME, {"crop": 32, "batch": 1}))
+    (tmp_path / "names").write_text("a\nb\n")
+    tables.main(["--table", "1", "--out", str(tmp_path / "out"), *photos(tmp_path), "--names", str(tmp_path / "names")])
+    picture = np.asarray(Image.open(tmp_path / "out" / "table1.png"))
+    assert picture.shape[0] == 16 + 4 + 6 * (320 + 4)
+
+
+@pytest.mark.parametrize("seeds", ["0,0", "-1", "x", ""])
+def test_seeds_that_are_none_are_refused(trained, tmp_path, seeds):
+    with pytest.raises(SystemExit):
+        tables.main(["--table", "1", "--out", str(tmp_path), f"--seeds={seeds}"])
+    assert not trained
+
+
+def test_a_training_that_is_stopped_stops_the_table(trained, tmp_path, monkeypatch):
     monkeypatch.setattr("sgdbd_jax.cli.training.run_training", lambda config, workdir: 143)
     assert tables.main(["--table", "1", "--out", str(tmp_path)]) == 143
     assert not (tmp_path / "table1.md").exists()
