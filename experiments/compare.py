@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     folders = _predictions(options.predictions)
     compiled.keep()
     for entry in trained:
-        entry.module()  # what is missing is said before photos are read
+        entry.check_training()  # what is missing is said before photos are read
 
     from sgdbd_jax.data.apart import refuse_scored
     from sgdbd_jax.evaluation.side_by_side import SideBySide
@@ -64,7 +64,9 @@ def main(argv: list[str] | None = None) -> int:
         for what, names in {"source": options.source_names, "clear": None}.items():
             if trained and (folder := getattr(options, what)) is not None:
                 refuse_scored(what, folder, names, scored_in=options.images, scored=scored)
-        bench = SideBySide(pairs, white=options.masks_white, folder=options.out, say=_say, watch=_watch)
+        bench = SideBySide(
+            pairs, white=options.masks_white, folder=options.out, say=_say, watch=_watch, time_again=options.time_again
+        )
         for entry in trained:
             if code := _train(options, entry, set(bench.digests.values())):
                 return code
@@ -180,6 +182,7 @@ def _train(options: argparse.Namespace, entry: Entry, scored: Collection[str]) -
                 options.out / "weights",
                 lambda: load(bar.photos(entry.key)),
                 digests,
+                white=options.source_masks_white if entry.needs == "masks" else "",
                 reporter=bar.reporter(),
                 should_stop=lambda: bool(signals),
             )
@@ -196,6 +199,7 @@ def _training_set(options: argparse.Namespace, entry: Entry) -> tuple[list[Path]
     from sgdbd_jax.data.names import read_names
     from sgdbd_jax.data.pairs import pair_files
     from sgdbd_jax.data.sources import load_folder, load_pairs
+    from sgdbd_jax.data.training_sets import polarity_looked_at
 
     if entry.needs == "clear":
         return list_photos(options.clear, warn=_warn), lambda progress: load_folder(
@@ -204,9 +208,11 @@ def _training_set(options: argparse.Namespace, entry: Entry) -> tuple[list[Path]
     names = read_names(options.source_names) if options.source_names is not None else None
     masks = list_masks(options.source_masks, photos=options.source, warn=_warn)
     pairs, _ = pair_files(list_photos(options.source, warn=_warn), masks, names=names)
-    white = options.source_masks_white or options.masks_white
+    white = options.source_masks_white
     load = functools.partial(load_pairs, options.source, options.source_masks, white=white, size=None, names=names)
-    return [path for pair in pairs for path in pair], lambda progress: load(progress=progress)
+    return [path for pair in pairs for path in pair], lambda progress: polarity_looked_at(
+        load(progress=progress), "source_masks_white"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -237,13 +243,20 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder for the results, and of maps/ and weights/, kept for the next time",
     )
+    parser.add_argument(
+        "--time_again",
+        type=int,
+        default=0,
+        metavar="N",
+        help="take each detector's seconds from its last N photos, done again now; from when maps were made",
+    )
     learning = ",".join(key for key, entry in DETECTORS.items() if entry.needs != "nothing")
     parser.add_argument("--train", metavar="A,B", help=f"train these first: {learning} (the last wants a GPU)")
     parser.add_argument("--clear", type=Path, metavar="DIR", help="to train: photos in focus throughout")
     parser.add_argument("--source", type=Path, metavar="DIR", help="to train: partly blurred photos")
     parser.add_argument("--source_masks", type=Path, metavar="DIR", help="to train: their masks")
     parser.add_argument(
-        "--source_masks_white", choices=("blurred", "focused"), help="what white means in these; as in --masks"
+        "--source_masks_white", choices=("blurred", "focused"), help="to train: what white means in these"
     )
     parser.add_argument("--source_names", metavar="FILE", help="to train: only these of them, as cuhk:train; all")
     return parser
@@ -255,7 +268,9 @@ def _about(entry: Entry) -> str:
 
 def _methods(text: str) -> list[Entry]:
     """The detectors asked for, in the order of the table, without the constant masks, which always are."""
-    wanted = set(DETECTORS) if text == "all" else _keys(text)
+    wanted = set(DETECTORS) if "all" in _keys(text) else _keys(text)
+    if not wanted:
+        raise UserError(f"methods: none named; there are {', '.join(DETECTORS)}")
     if unknown := sorted(wanted - DETECTORS.keys()):
         raise UserError(f"methods: {', '.join(unknown)}: no such method; there are {', '.join(DETECTORS)}")
     return [entry for key, entry in DETECTORS.items() if key in wanted and entry not in CONSTANT]
@@ -273,9 +288,9 @@ def _trained(options: argparse.Namespace) -> list[Entry]:
         raise UserError(f"train: {', '.join(unknown)}: nothing to train; there are {', '.join(learning)}")
     entries = [entry for key, entry in learning.items() if key in wanted]
     for entry in entries:
-        for what in ("clear",) if entry.needs == "clear" else ("source", "source_masks"):
+        for what in ("clear",) if entry.needs == "clear" else ("source", "source_masks", "source_masks_white"):
             if getattr(options, what) is None:
-                raise UserError(f"train: {entry.key} needs photos to learn from: --{what} DIR")
+                raise UserError(f"train: {entry.key} needs photos to learn from: --{what}")
     return entries
 
 

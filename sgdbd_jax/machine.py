@@ -17,7 +17,7 @@ def described() -> str:
         lines = []
     names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
     devices = sorted({device.device_kind for device in jax.local_devices() if device.platform != "cpu"})
-    return ", ".join([names[0] if names else platform.processor(), f"{os.cpu_count()} cores", *devices])
+    return ", ".join([names[0] if names else platform.processor(), f"{_cores()} cores", *devices])
 
 
 def machine() -> str:
@@ -28,8 +28,7 @@ def machine() -> str:
     Returns:
         12 hexadecimal digits, the same on equal machines.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    kind = [platform.machine(), str(cores)]
+    kind = [platform.machine(), str(_cores())]
     try:
         with open("/proc/cpuinfo") as lines:
             first = itertools.takewhile(str.strip, lines)
@@ -38,3 +37,8 @@ def machine() -> str:
     except OSError:  # not Linux
         kind.append(platform.node())
     return hashlib.sha256("\n".join(kind).encode()).hexdigest()[:12]
+
+
+def _cores() -> int | None:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -33,6 +33,7 @@ from sgdbd_jax.compiling import jit
 from sgdbd_jax.data.threads import work_ahead
 from sgdbd_jax.training.run import Reporter
 
+TRAINED_WITH = ("sklearn",)
 SCALES = (21, 15, 11)  # pixels of a window, coarse to fine
 # Radii of frequencies whose power is added up; of the coarse window the farthest, 14, is left out.
 GROUPS = ((1,), (2,), (3, 4), (5,), (6,), (7,), (8, 9), (10, 11), (12, 13))

@@ -9,12 +9,15 @@ import ast
 import functools
 import hashlib
 import importlib
+import importlib.metadata
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
+from sgdbd_jax.baselines.extra import needed
 from sgdbd_jax.detection.shipped import shipped, weight_file
 from sgdbd_jax.errors import Unavailable
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 Detect = Callable[["np.ndarray"], "np.ndarray"]  # from a photo, [H, W, 3] uint8, to its map, [H, W] float32 in [0, 1]
 Needs = Literal["nothing", "clear", "masks"]
 BENCHMARKS = ("CUHK", "DUT")
+READS = "sgdbd_jax.data.photos"  # what comes before the pixels that a map is made of
+COMPUTES = ("numpy", "scipy", "jax", "jaxlib", "opencv-python-headless", "scikit-image")
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,15 @@ class Entry:
             return module.detect
         return functools.partial(module.detect, learned=module.read(weights))
 
+    def check_training(self) -> None:
+        """Refuses a training for which this installation lacks something.
+
+        Raises:
+            Unavailable: it does.
+        """
+        for package in getattr(self.module(), "TRAINED_WITH", ()):
+            needed(package, f"{self.name}'s training")
+
     def train(self, *photos: Any, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """Its training, with the arguments of its module's `train`; the tree and the metadata of a weight file.
 
@@ -115,17 +129,13 @@ class Entry:
             raise Unavailable(f"{self.key}: is not in this version") from error
 
     def code(self) -> str:
-        """A digest of the code that makes its maps: its own and what it shares, but not what reads photos."""
+        """A digest of the code that makes its maps, in this package and in others, but not of what reads photos."""
         if self.kind == "constant":
             return ""
-        package = Path(__file__).parents[1]
-        if self.kind == "ours":
-            files = [path for folder in ("detection", "models") for path in (package / folder).glob("*.py")]
-        else:
-            files = [path for path in _imported(self.key, package / "baselines") if path.is_file()]
-        digest = hashlib.sha256()
-        for path in sorted(files):
-            digest.update(f"{path.name} ".encode() + path.read_bytes())
+        first = f"{__package__}.{self.key}" if self.kind == "baseline" else "sgdbd_jax.detection.detector"
+        digest = hashlib.sha256(repr([(name, _version(name)) for name in COMPUTES]).encode())
+        for name, text in sorted(_imported(first).items()):
+            digest.update(f"{name} {text}".encode())
         return digest.hexdigest()
 
     def _constant(self, photo: np.ndarray) -> np.ndarray:
@@ -134,20 +144,37 @@ class Entry:
         return np.full(photo.shape[:2], float(self.key == "ones"), np.float32)
 
 
-def _imported(module: str, folder: Path) -> set[Path]:
-    """The files of a module of the baselines, and of those among them that it imports."""
-    found, left = set(), {folder / f"{module}.py"}
+def _imported(first: str) -> dict[str, str]:
+    """A module of this package and those that it imports, but for what reads photos: what each says, by its name."""
+    found: dict[str, str] = {}
+    left = {first}
     while left:
-        path = left.pop()
-        found.add(path)
-        if not path.is_file():
+        name = left.pop()
+        if name in found or name == READS or (spec := importlib.util.find_spec(name)) is None or spec.origin is None:
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(__package__):
-                below = (node.module or "").removeprefix(__package__).lstrip(".")
-                names = [below] if below else [name.name for name in node.names]
-                left |= {folder / f"{name}.py" for name in names} - found
+        tree = ast.parse(Path(spec.origin).read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sgdbd_jax"):
+                left |= {str(node.module), *(f"{node.module}.{each.name}" for each in node.names)} & _modules()
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+                node.body[0] = ast.Pass()  # words make no maps
+        found[name] = ast.dump(tree)
     return found
+
+
+@functools.cache
+def _modules() -> frozenset[str]:
+    """The names of all modules of this package."""
+    package = Path(__file__).parents[1]
+    paths = (path.relative_to(package.parent).with_suffix("") for path in package.rglob("*.py"))
+    return frozenset(".".join(path.parts).removesuffix(".__init__") for path in paths)
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _paper(*numbers: tuple[float, float]) -> dict[str, tuple[float, float]]:
@@ -196,7 +223,7 @@ DETECTORS = {
             kind="baseline",
             source="Pang, Zhu, Li and Li, IEEE Transactions on Cybernetics 2015",
             grade="C",
-            label=SUPERVISED,
+            label=f"reconstruction, {SUPERVISED}",
             learned_from="photos with masks",
             needs="masks",
             paper=_paper((0.521, 0.300), (0.562, 0.271)),
@@ -207,7 +234,7 @@ DETECTORS = {
             kind="baseline",
             source="Tang, Wu, Hou, Wang and Li, IEEE Signal Processing Letters 2016",
             grade="B (steps), C (constants)",
-            label=UNSUPERVISED,
+            label="reconstruction, unsupervised",
             learned_from="nothing, but for one number chosen on CUHK's validation photos",
             paper=_paper((0.701, 0.270), (0.669, 0.293)),
         ),
@@ -237,8 +264,8 @@ DETECTORS = {
             kind="baseline",
             source="Zhao, Zhao, Wang and Lu, CVPR 2018",
             grade="C",
-            label="supervised",
-            learned_from="photos with masks, from ImageNet's VGG16",
+            label="reconstruction, supervised",
+            learned_from="photos with masks",
             needs="masks",
             paper=_paper((0.861, 0.113), (0.767, 0.197)),
         ),
@@ -247,7 +274,7 @@ DETECTORS = {
             name="LBP",
             kind="baseline",
             source="Yi and Eramian, IEEE Transactions on Image Processing 2016",
-            grade="A",
+            grade="A, B (way up)",
             label=UNSUPERVISED,
         ),
         Entry(
@@ -270,7 +297,6 @@ DETECTORS = {
             kind="ours",
             label="no masks, the paper's game alone",
             learned_from="photos",
-            paper=_paper((0.769, 0.119), (0.701, 0.172)),  # of the paper's own networks
         ),
         Entry(key="zeros", name="a mask of zeros", kind="constant", label="constant"),
         Entry(key="ones", name="a mask of ones", kind="constant", label="constant"),

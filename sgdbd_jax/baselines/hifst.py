@@ -16,7 +16,7 @@ import scipy.fft
 from sgdbd_jax.backend import start_jax
 from sgdbd_jax.baselines import domain_transform
 from sgdbd_jax.baselines.extra import needed
-from sgdbd_jax.baselines.maps import checked, grey, minmax
+from sgdbd_jax.baselines.maps import checked, levels, minmax
 from sgdbd_jax.compiling import jit
 from sgdbd_jax.data.threads import work_ahead
 
@@ -47,15 +47,15 @@ def detect(photo: np.ndarray) -> np.ndarray:
     entropy = needed("skimage.filters.rank", "HiFST").entropy
     start_jax()
     smooth = cv2.GaussianBlur(photo.astype(np.float32), (3, 3), 0.5, borderType=cv2.BORDER_REPLICATE)
-    level = np.rint(grey(np.rint(smooth).astype(np.uint8)))
+    level = levels(np.floor(smooth + 0.5).astype(np.uint8)).astype(np.float32)
     layers = sorted_coefficients(gradient_magnitude(level))
     low, high = layers.min((0, 1)), layers.max((0, 1))
     layers -= low
     layers /= np.where(high > low, high - low, 1)
     fused = minmax(layers.max(-1))
     del layers
-    levels = np.pad(np.rint(255 * fused).astype(np.uint8), 3, mode="symmetric")
-    detail = fused * entropy(levels, np.ones((7, 7), np.uint8))[3:-3, 3:-3]
+    bins = np.pad(np.rint(255 * fused).astype(np.uint8), 3, mode="symmetric")
+    detail = fused * entropy(bins, np.ones((7, 7), np.uint8))[3:-3, 3:-3]
     guide = cv2.GaussianBlur(minmax(level), (3, 3), 1, borderType=cv2.BORDER_CONSTANT)
     return minmax(domain_transform.filter(detail, guide, spatial=15, range_=0.25))
 
@@ -126,7 +126,7 @@ def _high_frequencies(block: jax.Array, side: int, basis: jax.Array) -> list[jax
     rows, columns = BLOCK
     start = REACH - side // 2
     down = basis[:, :rows, : rows + side - 1].reshape(side * rows, -1)
-    lines = (down @ block[start : start + rows + side - 1]).reshape(side, rows, -1)
+    lines = jnp.matmul(down, block[start : start + rows + side - 1], precision="highest").reshape(side, rows, -1)
     firsts = range(start, start + columns, RUN)
     runs = jnp.stack([lines[..., first : first + RUN + side - 1] for first in firsts], axis=2)
     found = []
@@ -134,7 +134,7 @@ def _high_frequencies(block: jax.Array, side: int, basis: jax.Array) -> list[jax
         group = np.arange(first, min(first + GROUP, side))
         needed = np.arange(side - 1 - group[-1], side)
         across = basis[needed[0] :].reshape(-1, RUN + side - 1)
-        product = runs[first : first + GROUP].reshape(-1, RUN + side - 1) @ across.T
+        product = jnp.matmul(runs[first : first + GROUP].reshape(-1, RUN + side - 1), across.T, precision="highest")
         transformed = product.reshape(len(group), rows, len(firsts), len(needed), RUN).transpose(1, 2, 4, 0, 3)
         high = np.add.outer(group, needed) >= side - 1
         found.append(jnp.where(high, jnp.abs(transformed), jnp.inf).reshape(*transformed.shape[:3], -1))

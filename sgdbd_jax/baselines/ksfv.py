@@ -4,8 +4,8 @@ Pang, Zhu, Li, Li, "Classifying Discriminative Features for Blur Detection", IEE
 
 Grade: C throughout, a reconstruction from the paper's abstract: a feature multiplies the variance of a kernel's own
 gradient with that of the window's gradient after that kernel. As the kernels are fixed, the first factor is a constant,
-which the classifier's standardisation takes out again; here it is left out from the start. Kernels, window, classifier
-and what is done with its answer are guesses.
+which the classifier's standardisation takes out again but for the floor under the logarithm; here it is left out, so
+that the floor is the same for all. Kernels, window, classifier and what is done with its answer are guesses.
 
 Learned from: masks of photos. Supervised.
 """
@@ -28,6 +28,7 @@ from sgdbd_jax.data.blur import disk_kernel
 from sgdbd_jax.data.threads import work_ahead
 from sgdbd_jax.training.run import Reporter
 
+TRAINED_WITH = ("sklearn",)
 SIDE = 17  # pixels of a window
 RADII, LENGTHS = (1, 2, 3, 4, 5), (5, 9, 13)  # of the pool's discs and lines
 LEAST_VARIANCE = 1e-8

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.ndimage
 
 from sgdbd_jax.baselines import inference, matting
-from sgdbd_jax.baselines.maps import checked, grey, minmax
+from sgdbd_jax.baselines.maps import checked, levels, minmax
 
 SCALES = (21, 15, 11)  # pixels of a window, coarse to fine
 RISE = 4.08  # grey levels, of 255, by which a neighbour stands out
@@ -36,7 +36,7 @@ def detect(photo: np.ndarray) -> np.ndarray:
     photo = checked(photo)
     height, width = photo.shape[:2]
     photo = np.pad(photo, ((0, max(0, LEAST - height)), (0, max(0, LEAST - width)), (0, 0)), mode="edge")
-    found = codes(np.rint(grey(photo)).astype(np.uint8))
+    found = codes(levels(photo))
     joined = inference.join(np.stack([_spread(sharpness(found, side), photo / 255) for side in SCALES]))
     return joined[:height, :width]
 

@@ -37,6 +37,11 @@ def grey(photo: np.ndarray) -> np.ndarray:
     return np.round(levels, 6).astype(np.float32)
 
 
+def levels(photo: np.ndarray) -> np.ndarray:
+    """The same as whole levels, halves rounded up, as Matlab and OpenCV have them: `[H, W]` uint8."""
+    return np.floor(grey(photo) + 0.5).astype(np.uint8)
+
+
 def minmax(values: np.ndarray) -> np.ndarray:
     """A map stretched to [0, 1]: Matlab's `mat2gray`.
 

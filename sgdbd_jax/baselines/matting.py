@@ -55,6 +55,9 @@ def solve(laplacian: scipy.sparse.csr_matrix, known: np.ndarray, values: np.ndar
 
     Returns:
         `[H, W]` float32, perhaps a little beyond the known values. Zeros where nothing is known.
+
+    Raises:
+        ArithmeticError: the gradients did not settle in 1000 rounds.
     """
     weights = lam * np.asarray(known, np.float64).ravel()
     right = weights * np.where(known, values, 0).ravel()
@@ -62,7 +65,9 @@ def solve(laplacian: scipy.sparse.csr_matrix, known: np.ndarray, values: np.ndar
         return np.zeros(known.shape, np.float32)
     matrix = (laplacian + scipy.sparse.diags(weights + TINY)).tocsr()
     cycle = scipy.sparse.linalg.LinearOperator(matrix.shape, _multigrid(matrix, known.shape), dtype=np.float64)
-    solution, _ = scipy.sparse.linalg.cg(matrix, right, rtol=1e-7, maxiter=1000, M=cycle)
+    solution, unsettled = scipy.sparse.linalg.cg(matrix, right, rtol=1e-7, maxiter=1000, M=cycle)
+    if unsettled:
+        raise ArithmeticError("matting: conjugate gradients did not settle")
     return solution.reshape(known.shape).astype(np.float32)
 
 

@@ -65,7 +65,7 @@ def _pursue(
 
     def choose(state: tuple) -> tuple:
         step, left, basis, active, atoms = state
-        fit = jnp.abs(dictionary.T @ left)
+        fit = jnp.abs(jnp.matmul(dictionary.T, left, precision="highest"))
         # The first of the largest; argmax takes several times as long on a CPU.
         atom = jnp.where(fit == fit.max(0), jnp.arange(len(fit))[:, None], len(fit) - 1).min(0)
 

@@ -8,7 +8,7 @@ is the method.
 
 import numpy as np
 
-from sgdbd_jax.baselines.maps import checked, grey, minmax
+from sgdbd_jax.baselines.maps import checked, levels, minmax
 from sgdbd_jax.data.threads import work_ahead
 
 SIDE = 20  # pixels of a window, from 10 before its pixel to 9 after
@@ -28,14 +28,14 @@ def detect(photo: np.ndarray) -> np.ndarray:
     Raises:
         ValueError, TypeError, UserError: what `Detector` refuses.
     """
-    return minmax(-blur_degree(grey(checked(photo))))
+    return minmax(-blur_degree(levels(checked(photo))))
 
 
 def blur_degree(level: np.ndarray) -> np.ndarray:
     """The share of the three largest singular values in the sum of all, of the window around each pixel.
 
     Args:
-        level: `[H, W]` float32 in [0, 255].
+        level: `[H, W]` uint8.
 
     Returns:
         `[H, W]` float64 in (0, 1]; 1 where a window is black.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sgdbd_jax.training.run import Reporter
 
 SEED = 0
-PHOTOS = "photos"  # in the metadata: the digests of the photos that were learned from
+PHOTOS = "learned_from"  # in the metadata: the digests of the photos, and of their masks
 
 
 def trained_file(entry: Entry, folder: Path) -> Path:
@@ -24,22 +24,19 @@ def trained_file(entry: Entry, folder: Path) -> Path:
     return folder / f"{entry.key}.safetensors"
 
 
-def check_trained(entry: Entry, weights: Path, scored: Collection[str]) -> None:
-    """Refuses weights that learned from photos that are scored.
+def learned_from(entry: Entry, weights: Path, scored: Collection[str]) -> int:
+    """From how many of the photos that are scored weights have learned.
 
     Args:
         entry: the detector.
-        weights: a file of `train`.
+        weights: a file of `train`, or a shipped one.
         scored: digests of the photos that are scored.
 
     Raises:
-        UserError: it did, or the file cannot be read.
+        UserError: the file cannot be read.
     """
-    learned_from = load_weights(weights, kind=entry.key)[1].get(PHOTOS) or ()
-    if both := len(set(learned_from) & set(scored)):
-        raise UserError(
-            f"{weights}: learned from {both} of the photos that are to be scored; move it away, or score others"
-        )
+    known = load_weights(weights, kind=entry.key)[1].get(PHOTOS)
+    return len(set(known) & set(scored)) if isinstance(known, list) else 0
 
 
 def train(
@@ -48,6 +45,7 @@ def train(
     load: Callable[[], PhotoSet],
     digests: Sequence[str],
     *,
+    white: str = "",
     reporter: Reporter,
     should_stop: Callable[[], bool] | None = None,
 ) -> Path:
@@ -58,6 +56,7 @@ def train(
         folder: of the weight files; what a training goes on from lies in it too, where the detector's keeps anything.
         load: gives the photos, with masks if the detector needs them.
         digests: of the photos, and of their masks: what tells whether they are those of an earlier training.
+        white: what white means in the masks.
         reporter: told of progress.
         should_stop: as the detector's training takes it, if it does: see `stops`.
 
@@ -70,11 +69,14 @@ def train(
         Stopped: as `should_stop` wanted.
     """
     path = trained_file(entry, folder)
-    known = sorted(set(digests))
+    made_of = {"seed": SEED, PHOTOS: sorted(set(digests)), "white": white, "code": entry.code()}
     if path.exists():
         metadata = load_weights(path, kind=entry.key)[1]
-        if (metadata.get(PHOTOS), metadata.get("seed")) != (known, SEED):
-            raise UserError(f"{path}: was trained on other photos; move it away, or choose another --out")
+        if other := [name for name, value in made_of.items() if metadata.get(name) != value]:
+            raise UserError(
+                f"{path}: was trained otherwise than it would be now ({', '.join(other)}); move it away, or choose"
+                " another --out"
+            )
         return path
     photos = load()
     options: dict[str, object] = {"reporter": reporter}
@@ -85,7 +87,7 @@ def train(
         options["should_stop"] = should_stop
     sets = [photos.images] if entry.needs == "clear" else [photos.images, photos.masks]
     tree, metadata = entry.train(*sets, SEED, **options)
-    return save_weights(path, tree, {**metadata, "seed": SEED, PHOTOS: known})
+    return save_weights(path, tree, {**metadata, **made_of})
 
 
 def stops(entry: Entry) -> bool:

@@ -125,18 +125,19 @@ def markdown(rows: Sequence[Row], *, images: int, machines: Sequence[str]) -> st
         " prints in its Table 3, F / MAE on the test photos of two benchmarks; of rows that did not run there is"
         " nothing else.",
         "",
-        f"| | F | MAE | F of ranks | max F | s | {' | '.join(f'*paper, {name}*' for name in BENCHMARKS)} | |",
-        f"|---|{'---|' * (len(MEASURES) + len(BENCHMARKS))}---|",
+        f"| | F | MAE | F of ranks | max F | s | {' | '.join(f'*paper, {name}*' for name in BENCHMARKS)} | grade | |",
+        f"|---|{'---|' * (len(MEASURES) + len(BENCHMARKS))}---|---|",
     ]
     for row in rows:
         cells = [_number(row.scores[name], 2 if name == "seconds" else 3) for name in MEASURES]
         printed = [row.entry.paper.get(name) for name in BENCHMARKS]
         cells += ["" if pair is None else f"*{pair[0]:.3f} / {pair[1]:.3f}*" for pair in printed]
-        lines.append(f"| {' | '.join([row.entry.name, *cells, row.label()])} |")
+        lines.append(f"| {' | '.join([row.entry.name, *cells, row.entry.grade, row.label()])} |")
     lines += [
         "",
         "Detectors of others are reimplementations or, where their grade is C, reconstructions. Grades: A, read from"
-        " the authors' program; B, from another's; C, reconstructed.",
+        " the authors' program; B, from another's; C, reconstructed. The paper's own networks have 0.769 / 0.119 and"
+        " 0.701 / 0.172 there without masks, 0.884 / 0.079 and 0.794 / 0.153 with them.",
         "",
     ]
     for row in rows:

@@ -61,13 +61,12 @@ class KeptMaps:
         remove_unfinished(folder)
         self._sizes: set[tuple[int, ...]] = set()  # of the photos that this process has made maps of
 
-    def of(self, photo: Path, pixels: np.ndarray, *, digest: str, anew: bool = False) -> tuple[np.ndarray, Made]:
+    def of(self, photo: Path, pixels: np.ndarray, *, anew: bool = False) -> tuple[np.ndarray, Made]:
         """The map of a photo.
 
         Args:
             photo: its file, by whose name the map's is called.
             pixels: `[H, W, 3]` uint8.
-            digest: what tells the photo from others.
             anew: whether to make it even if there is one.
 
         Returns:
@@ -79,7 +78,7 @@ class KeptMaps:
             UserError: the map cannot be written.
         """
         path = self._folder / f"{bare_name(photo.name)}.png"
-        by = hashlib.sha256(f"{self._made_by} {digest}".encode()).hexdigest()
+        by = hashlib.sha256(f"{self._made_by} {pixels.shape}".encode() + pixels.tobytes()).hexdigest()
         if not anew and (kept := _read(path)) is not None and kept[1].by == by and kept[0].shape == pixels.shape[:2]:
             levels, made = kept
         else:

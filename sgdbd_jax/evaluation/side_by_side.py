@@ -10,7 +10,7 @@ import numpy as np
 
 from sgdbd_jax.backend import start_jax
 from sgdbd_jax.baselines.detectors import Entry
-from sgdbd_jax.baselines.trained import check_trained, trained_file
+from sgdbd_jax.baselines.trained import learned_from, trained_file
 from sgdbd_jax.data.pairs import load_pair
 from sgdbd_jax.data.photos import White
 from sgdbd_jax.data.resizing import resize_photo
@@ -35,6 +35,7 @@ class SideBySide:
         folder: of the results: `maps/` in it holds maps, a folder a detector, `weights/` what was trained.
         say: takes a line for the user.
         watch: shows progress.
+        time_again: how many photos of each detector are done again for its seconds, whatever is kept.
 
     Attributes:
         digests: of each photo's file: what tells it from others.
@@ -43,11 +44,19 @@ class SideBySide:
     """
 
     def __init__(
-        self, pairs: Sequence[Pair], *, white: White, folder: Path, say: Callable[[str], None], watch: Watch
+        self,
+        pairs: Sequence[Pair],
+        *,
+        white: White,
+        folder: Path,
+        say: Callable[[str], None],
+        watch: Watch,
+        time_again: int = 0,
     ) -> None:
         self.pairs, self._white, self._folder, self._say, self._watch = pairs, white, folder, say, watch
         self.digests = {photo: photo_digest(photo) for photo, _ in pairs}
         self.failures = 0
+        self._time_again = time_again
         self.machines: set[str] = set()
         start_jax()
         self._machine = described()
@@ -70,18 +79,21 @@ class SideBySide:
         try:
             detect, weights = self._detector(entry)
         except Unavailable as error:
-            return Row.missing(entry, _not_run(error))
+            return Row.missing(entry, _not_run(entry, error))
         except UserError as error:
             self._fail(f"{entry.key}: {error}")
             return Row.missing(entry, "not run: its weights cannot be used")
+        except Exception as error:  # of a package that it imports, say
+            self._fail(f"{entry.key}: {type(error).__name__}: {' '.join(str(error).split())}")
+            return Row.missing(entry, "not run: it cannot be loaded")
         if entry.kind == "constant":
             return self._scored(entry, lambda photo, pixels: (detect(pixels), None))
         made_by = f"{entry.key} {file_sha256(weights) if weights else ''} {entry.code()}"
         maps = KeptMaps(detect, self._folder / "maps" / entry.key, made_by=made_by, machine=self._machine)
         try:
-            return self._scored(entry, lambda photo, pixels: maps.of(photo, pixels, digest=self.digests[photo]), maps)
+            return self._scored(entry, lambda photo, pixels: maps.of(photo, pixels), maps)
         except Unavailable as error:
-            return Row.missing(entry, _not_run(error))
+            return Row.missing(entry, _not_run(entry, error))
 
     def row_of(self, entry: Entry, masks: MaskOf) -> Row:
         """That of masks made elsewhere.
@@ -100,7 +112,10 @@ class SideBySide:
     def _detector(self, entry: Entry) -> tuple[Callable[[np.ndarray], np.ndarray], Path | None]:
         weights = self._trained(entry)
         if entry.kind == "baseline" and weights.exists():
-            check_trained(entry, weights, self.digests.values())
+            if both := learned_from(entry, weights, self.digests.values()):
+                raise UserError(
+                    f"{weights}: learned from {both} of the photos that are to be scored; move it away, or score others"
+                )
             return entry.detector(weights), weights
         shipped = entry.weights()
         return entry.detector(shipped), shipped
@@ -113,7 +128,7 @@ class SideBySide:
     ) -> Row:
         tally = RowTally()
         done: list[Made] = []
-        last: tuple[Path, np.ndarray] | None = None
+        timed: list[tuple[Path, np.ndarray]] = []
         for pair in self._watch(entry.key, self.pairs):
             pixels, truth = load_pair(*pair, white=self._white)
             try:
@@ -126,7 +141,7 @@ class SideBySide:
             tally.add(found, truth)
             if made is not None:
                 done.append(made)
-                last = pair[0], pixels
+                timed = [*timed, (pair[0], pixels)][-max(1, self._time_again) :]
             if pair in self._shown and entry.kind != "constant":
                 small = _small(np.rint(found * 255).astype(np.uint8) if found.dtype != np.uint8 else found)
                 small = resize_photo(small, self._columns["photo"][pair[0]].shape[:2])  # a mask may be of another shape
@@ -134,11 +149,18 @@ class SideBySide:
                 self._columns.setdefault(column, {})[pair[0]] = small
         if not tally.images:
             return Row.missing(entry, "failed on every photo")
-        if maps is not None and last is not None and not any(made.warm for made in done):
-            done = self._done_again(maps, *last)
-        self.machines |= {made.machine for made in done}
-        seconds = [made.seconds for made in done if made.warm]
-        notes = ["trained here"] if entry.kind == "baseline" and self._trained(entry).exists() else []
+        notes = self._notes(entry)
+        done = [made for made in done if made.warm and made.machine == self._machine]  # another's seconds are not ours
+        if maps is not None and (self._time_again or not done):
+            chosen = timed[-max(1, self._time_again) :]
+            try:
+                done = [self._done_again(maps, *pair) for pair in chosen]
+            except (Failed, Unavailable) as error:
+                self._fail(f"{entry.key}: timed again: {error}")
+                done = []
+        if done:
+            self.machines.add(self._machine)
+        seconds = [made.seconds for made in done]
         if tally.images < len(self.pairs):
             notes.append(f"on {tally.images} of {len(self.pairs)} photos")
         return tally.row(entry, seconds=median(seconds) if seconds else None, note="; ".join(notes))
@@ -146,13 +168,23 @@ class SideBySide:
     def _trained(self, entry: Entry) -> Path:
         return trained_file(entry, self._folder / "weights")
 
-    def _done_again(self, maps: KeptMaps, photo: Path, pixels: np.ndarray) -> list[Made]:
+    def _notes(self, entry: Entry) -> list[str]:
+        """What must be known of a detector's weights."""
+        if entry.kind != "baseline" or entry.needs == "nothing":
+            return []
+        if self._trained(entry).exists():
+            return ["trained here"]
+        weights = entry.weights()
+        both = learned_from(entry, weights, self.digests.values()) if weights else 0
+        return [f"learned from {both} of these photos"] if both else []
+
+    def _done_again(self, maps: KeptMaps, photo: Path, pixels: np.ndarray) -> Made:
         """How the map of a photo is made once all is compiled."""
         for _ in range(2):
-            made = maps.of(photo, pixels, digest=self.digests[photo], anew=True)[1]
+            made = maps.of(photo, pixels, anew=True)[1]
             if made.warm:
                 break
-        return [made]
+        return made
 
     def _fail(self, message: str) -> None:
         self.failures += 1
@@ -171,8 +203,8 @@ def photo_digest(path: Path) -> str:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _not_run(error: Unavailable) -> str:
-    return f"not run, quoted: {str(error).partition(': ')[2]}"
+def _not_run(entry: Entry, error: Unavailable) -> str:
+    return f"not run{', quoted' if entry.paper else ''}: {str(error).partition(': ')[2]}"
 
 
 def _small(picture: np.ndarray) -> np.ndarray:
