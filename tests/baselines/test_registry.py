@@ -79,11 +79,20 @@ def test_what_was_learned_is_read_once_from_the_file_that_is_named(monkeypatch, 
     assert paths == [tmp_path / "made_up.safetensors"]
 
 
-def test_the_code_of_a_detector_is_its_module_and_what_that_shares(tmp_path):
-    """Also what is imported inside a function."""
-    package = "sgdbd_jax.baselines"
-    (tmp_path / "a.py").write_text(f"from {package}.b import thing\ndef f():\n    from {package} import c, d\n")
-    for name in ("b", "c", "d", "other"):
-        (tmp_path / f"{name}.py").write_text(f"from {package} import a\nfrom sgdbd_jax.errors import UserError\n")
-    assert {path.stem for path in detectors._imported("a", tmp_path)} == {"a", "b", "c", "d"}
+def test_the_code_of_a_detector_is_its_module_and_what_that_imports():
+    """But not what reads photos: a map is of their pixels."""
+    found = detectors._imported("sgdbd_jax.baselines.ksfv")
+    assert {"sgdbd_jax.baselines.maps", "sgdbd_jax.baselines.labelled", "sgdbd_jax.data.blur"} <= found.keys()
+    assert not {"sgdbd_jax.data.photos", "sgdbd_jax.baselines.hifst"} & found.keys()
     assert len({DETECTORS[key].code() for key in ("svd", "lbp", "lite")}) == 3
+
+
+def test_words_are_no_code(monkeypatch, tmp_path):
+    path = tmp_path / "made_up.py"
+    spec = types.SimpleNamespace(origin=str(path))
+    monkeypatch.setattr(detectors.importlib.util, "find_spec", lambda name: spec)
+    digests = []
+    for text in ('"""Words."""\nx = 1\n', '"""Others."""\n# more\nx = 1\n', "x = 2\n"):
+        path.write_text(text)
+        digests.append(LEARNED.code())
+    assert digests[0] == digests[1] != digests[2]

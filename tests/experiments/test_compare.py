@@ -13,9 +13,10 @@ from sgdbd_jax.errors import Unavailable, UserError
 from sgdbd_jax.evaluation.comparison import equalised
 from sgdbd_jax.evaluation.scoring import score
 from sgdbd_jax.evaluation.sod import MAX_F, SOD
+from sgdbd_jax.files import file_sha256
 from sgdbd_jax.folders.alone import alone
 from sgdbd_jax.training.run import Stopped
-from sgdbd_jax.weights import load_weights
+from sgdbd_jax.weights import load_weights, save_weights
 
 TRUTH = np.zeros((24, 32), np.uint8)
 TRUTH[:, 16:] = 255
@@ -81,7 +82,7 @@ def test_real_detectors_and_masks_made_elsewhere_are_scored_beside_the_constants
     assert rows["svd"]["seconds"] > 0 and rows["perfect"]["seconds"] is None and rows["zeros"]["seconds"] is None
     printed = capsys.readouterr().out
     assert printed and (folder / "out" / "compare.md").read_text().startswith(printed)
-    assert "| *0.750 / 0.242* | *0.664 / 0.282* | unsupervised |" in row_of(folder, "SVD")
+    assert "| *0.750 / 0.242* | *0.664 / 0.282* | A | unsupervised |" in row_of(folder, "SVD")
     for name in ("pr_curves.png", "f_curves.png", "masks.png"):
         with Image.open(folder / "out" / name) as picture:
             picture.load()
@@ -150,10 +151,10 @@ def test_other_weights_make_other_maps(folder, run, monkeypatch):
     monkeypatch.setattr("sgdbd_jax.baselines.detectors.shipped", lambda name: weights)
     monkeypatch.setattr(srid, "read", lambda path: read.append(path) or {"level": len(read) / 4})
     monkeypatch.setattr(srid, "detect", lambda photo, learned: np.full(photo.shape[:2], learned["level"], np.float32))
-    weights.write_bytes(b"first")
+    save_weights(weights, {"of": np.zeros(1)}, {"kind": "srid"})
     first = run("--methods", "srid")["srid"]
     assert run("--methods", "srid")["srid"]["mae"] == first["mae"]  # kept
-    weights.write_bytes(b"second")
+    save_weights(weights, {"of": np.ones(1)}, {"kind": "srid"})
     assert run("--methods", "srid")["srid"]["mae"] != first["mae"]
     assert read == [weights] * 3
 
@@ -213,8 +214,10 @@ def test_without_weights_or_package_or_file_the_papers_numbers_stand_alone(folde
         )
     assert "no weights are shipped; --train dhcf makes some" in rows["dhcf"]["label"]
     assert "needs scikit-image; pip install" in rows["hifst"]["label"]
-    assert "|  |  |  |  |  | *0.477 / 0.374* | *0.471 / 0.412* | no masks, " in row_of(folder, "DHCF")
-    assert "|  |  |  |  |  | *0.861 / 0.113* | *0.767 / 0.197* | supervised; " in row_of(folder, "BTBNet")
+    assert "|  |  |  |  |  | *0.477 / 0.374* | *0.471 / 0.412* | A, C (training) | no masks, " in row_of(folder, "DHCF")
+    assert "|  |  |  |  |  | *0.861 / 0.113* | *0.767 / 0.197* | C | reconstruction, supervised; " in row_of(
+        folder, "BTBNet"
+    )
 
 
 def unshipped(name):
@@ -252,11 +255,13 @@ def test_what_is_trained_once_is_used_from_then_on(folder, run, trainings):
     assert row["mae"] == pytest.approx(0.5, abs=0.01) and row["label"] == "unsupervised; trained here"
     assert len(trainings) == 1 and len(trainings[0]) == 3
     metadata = load_weights(folder / "out" / "weights" / "srid.safetensors")[1]
-    assert len(metadata["photos"]) == 3
+    assert len(metadata["learned_from"]) == 3
     run("--methods", "srid", *train)
     assert run("--methods", "srid")["srid"]["mae"] is not None and len(trainings) == 1
     (folder / "clear" / "a.png").unlink()
-    with pytest.raises(UserError, match=r"srid\.safetensors: was trained on other photos; move it away"):
+    with pytest.raises(
+        UserError, match=r"srid\.safetensors: was trained otherwise than .* \(learned_from\); move it away"
+    ):
         run("--methods", "srid", *train)
 
 
@@ -296,6 +301,58 @@ def test_weights_that_learned_from_a_photo_are_not_scored_on_it(folder, run, tra
     assert "learned from 1 of the photos that are to be scored" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore:source_masks_white. the masks are inverted")
+def test_weights_of_masks_that_were_read_the_other_way_are_not_used_again(folder, run, monkeypatch):
+    monkeypatch.setitem(DETECTORS, "srid", compare.Entry("srid", "SRID", "baseline", needs="masks"))
+    tree = {"dictionary": np.zeros((64, 128), np.float32)}
+    monkeypatch.setattr(srid, "train", lambda photos, masks, seed, *, reporter=None: (tree, {"kind": "srid"}))
+    source = ("--train", "srid", "--source", str(folder / "clear"), "--source_masks", str(folder / "perfect"))
+    run("--methods", "svd", *source, "--source_masks_white", "blurred")
+    with pytest.raises(UserError, match=r"trained otherwise than it would be now \(white\)"):
+        run("--methods", "svd", *source, "--source_masks_white", "focused")
+
+
+def test_shipped_weights_that_learned_from_a_photo_say_so(folder, run, monkeypatch):
+    weights = folder / "w.safetensors"
+    digest = file_sha256(folder / "images" / "a.png")[:16]
+    save_weights(weights, {"of": np.zeros(1)}, {"kind": "srid", "photos": 3, "learned_from": [digest]})
+    monkeypatch.setattr("sgdbd_jax.baselines.detectors.shipped", lambda name: weights)
+    monkeypatch.setattr(srid, "read", lambda path: {})
+    monkeypatch.setattr(srid, "detect", lambda photo, learned: np.zeros(photo.shape[:2], np.float32))
+    assert run("--methods", "srid")["srid"]["label"] == "unsupervised; learned from 1 of these photos"
+
+
+def test_maps_of_other_code_are_made_again(run, monkeypatch, calls):
+    run("--methods", "svd")
+    monkeypatch.setattr(compare.Entry, "code", lambda self: "another")
+    run("--methods", "svd")
+    assert len(calls) == 6
+
+
+def test_seconds_can_be_taken_again(run, monkeypatch, calls):
+    ticks = iter([0, 100, 200, 230, 300, 330, 400, 401, 500, 503])
+    monkeypatch.setattr("sgdbd_jax.evaluation.kept_maps.perf_counter", lambda: next(ticks))
+    assert run("--methods", "svd")["svd"]["seconds"] == 30
+    monkeypatch.setattr("sgdbd_jax.evaluation.kept_maps.perf_counter", iter([*range(0, 60, 10), 60, 62]).__next__)
+    assert run("--methods", "svd", "--time_again", "2")["svd"]["seconds"] == 10
+    assert len(calls) == 6  # of those three, the first has to be compiled for, and does not count
+
+
+def test_a_detector_that_fails_when_it_is_timed_keeps_its_scores(folder, run, monkeypatch, calls, capsys):
+    (folder / "names.txt").write_text("a\n")
+    detect = svd.detect
+
+    def fail_when_timed(photo):
+        if calls:
+            raise ZeroDivisionError
+        return detect(photo)
+
+    monkeypatch.setattr(svd, "detect", fail_when_timed)
+    row = run("--methods", "svd", "--names", str(folder / "names.txt"), code=1)["svd"]
+    assert row["max_f"] == 1 and row["seconds"] is None
+    assert "error: svd: timed again: ZeroDivisionError" in capsys.readouterr().err
+
+
 def test_a_training_that_is_stopped_ends_the_command_and_can_go_on(folder, run, monkeypatch, capsys):
     given = []
 
@@ -314,8 +371,13 @@ def test_a_training_that_is_stopped_ends_the_command_and_can_go_on(folder, run, 
     [
         (("--methods", "svd,sdv"), "methods: sdv: no such method; there are svd, dbdf, "),
         (("--train", "svd"), "train: svd: nothing to train; there are dbdf, srid, ksfv, dhcf, btbnet"),
-        (("--train", "srid"), "train: srid needs photos to learn from: --clear DIR"),
-        (("--train", "dbdf", "--source", "x"), "train: dbdf needs photos to learn from: --source_masks DIR"),
+        (("--train", "srid"), "train: srid needs photos to learn from: --clear$"),
+        (("--train", "dbdf", "--source", "x"), "train: dbdf needs photos to learn from: --source_masks$"),
+        (
+            ("--train", "dbdf", "--source", "x", "--source_masks", "y"),
+            "train: dbdf needs photos to learn from: --source_masks_white$",
+        ),
+        (("--methods", ","), "methods: none named"),
         (("--predictions", "mine"), "predictions: 'mine' is not NAME=DIR"),
         (("--predictions", "a|b=x"), r"predictions: 'a\|b=x' is not NAME=DIR"),
         (("--predictions", "SVD=x"), "predictions: SVD: is the name of something else"),
