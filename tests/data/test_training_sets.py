@@ -348,6 +348,21 @@ def test_scenes_of_training_validation_and_the_final_score_never_coincide():
     assert scenes(supervised=True)[0].masks is not None
 
 
+def test_blurred_photos_of_scenes_may_be_made_of_the_clear_ones():
+    config = {"scenes": 4, "batch": 4, "photo_size": SIZE, "crop": SIZE, "blur": "made", "blur_kernel": "fcsb:3"}
+    config = replace(DEMO, config)
+    training = load_photos(config).training
+    assert training.blur is None
+    batch = make_batch(ExampleMakers(training, config).game, seed=0, stream=0, step=0, batch=4, places=range(4))
+    roughness = {name: np.abs(np.diff(batch[name].astype(float), axis=1)).mean() for name in ("clear", "blur")}
+    assert roughness["blur"] < 0.6 * roughness["clear"]
+
+
+def test_made_is_a_set_of_scenes_alone():
+    with pytest.raises(UserError, match="blur_kernel: for blurred photos that are made; leave it, or blur, out"):
+        replace(PAPER, {"data": "folders", "blur": "made", "blur_kernel": "fcsb:3"})
+
+
 def test_a_larger_set_of_scenes_begins_with_the_smaller_one():
     few, more = (load_photos(replace(DEMO, {"scenes": n, "photo_size": SIZE, "crop": SIZE})).training for n in (3, 5))
     assert pixels(more.source)[:3] == pixels(few.source)
