@@ -1,10 +1,14 @@
 """SRID: what takes many atoms, which maps come of it, what it refuses, and its training."""
 
+import cv2
 import numpy as np
 import pytest
+import scipy.ndimage
+from formulas import domain_transform
 from sharp_photos import blurred, left_blurred, sharp_photo
 
 from sgdbd_jax.baselines import pursuit, srid
+from sgdbd_jax.baselines.joint_filters import joint_bilateral
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.training.run import Reporter
 from sgdbd_jax.weights import save_weights
@@ -76,6 +80,24 @@ def test_what_is_sharp_is_bright(learned):
 def test_a_photo_that_is_smaller_than_a_window_has_a_map(learned, shape):
     found = srid.detect(sharp_photo()[: shape[0], : shape[1]], learned)
     assert found.shape == shape and np.isfinite(found).all() and 0 <= found.min() <= found.max() <= 1
+
+
+def test_counts_are_spread_from_sharp_edges_as_the_program_does(monkeypatch, learned):
+    """Of counts that are known: those above 3, eroded, are spread by two filters with the photo as guide."""
+    photo = sharp_photo(side=40)[:30]
+    rng = np.random.default_rng(0)
+    counts = np.where(rng.random((23, 33)) < 0.97, 9, 2).astype(np.float32) + rng.integers(0, 3, (23, 33))
+    counts[:, :9] = 1
+    monkeypatch.setattr(srid, "count_atoms", lambda levels, dictionary: counts)
+    known = scipy.ndimage.binary_erosion(counts > 3, np.hypot(*np.mgrid[-2:3, -2:3]) <= 2, border_value=1)
+    assert 0 < known.sum() < known.size
+    inner = (photo @ (0.299, 0.587, 0.114) / 255)[3:-4, 3:-4]
+    guide = cv2.GaussianBlur(inner, (5, 5), 1, borderType=cv2.BORDER_CONSTANT)
+    above, below = (domain_transform(x, guide, 15, 0.15) for x in (counts * known, known.astype(float)))
+    spread = np.where(below < 1e-6, 0, above / np.maximum(below, 1e-6))
+    smooth = joint_bilateral(spread, guide, radius=8, spatial=5, range_=0.1)  # which has tests of its own
+    expected = np.pad((smooth - smooth.min()) / np.ptp(smooth), (3, 4), mode="edge")
+    np.testing.assert_allclose(srid.detect(photo, learned), expected, atol=1e-3)
 
 
 def test_a_constant_photo_gives_zeros(learned):
