@@ -28,6 +28,7 @@ DEEP = {
     "patches": (1, 3, 5, 7),
     D_RATE: 5e-4,
 }
+SHORT = {"steps": 600}  # ten minutes on 2 cores
 MUON = {"generator_optimiser.name": "muon", "generator_optimiser.learning_rate": 1e-3}
 TRIALS = {
     "game": Trial("the game alone: no pastes for the generator", ALONE),
@@ -62,6 +63,12 @@ TRIALS = {
     "lite_control": Trial(
         "the light game, with L_B, less what its discriminators say",
         {"bilateral_weight": 1.0, "eta": 0.0},
+        preset=LITE_GAME,
+    ),
+    "lite_short": Trial("the light game, 600 rounds", SHORT, preset=LITE_GAME),
+    "lite_short_control": Trial(
+        "600 rounds of L_B, less what discriminators say",
+        {**SHORT, "bilateral_weight": 1.0, "eta": 0.0},
         preset=LITE_GAME,
     ),
     **{

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from experiments._trials import TRIALS
 from sgdbd_jax.backend import start_jax
 from sgdbd_jax.cli import allocator, command, compiled
-from sgdbd_jax.cli.training import run_training
+from sgdbd_jax.cli.training import train_trial
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.presets import SELF_TRAINED
 from sgdbd_jax.training.trials import Trials
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
         )
     for name in wanted:
         for seed in options.seeds:
-            code = _train(trials, name, seed)
+            code = train_trial(trials, name, seed)
             if code:
                 return code
     files: Files = {row: [(None, weight_file(name))] for name, row in SHIPPED_ROWS.items()}
@@ -179,36 +179,12 @@ def _keep_apart(options: argparse.Namespace, scored: Collection[str]) -> None:
     Raises:
         UserError: there are some.
     """
-    from sgdbd_jax.data.listing import list_photos, photo_stem
-    from sgdbd_jax.data.names import read_names
+    from sgdbd_jax.data.apart import refuse_scored
 
     for what in ("source", "clear"):
         if getattr(options, what) is None:
             raise UserError(f"{what}: a training needs photos: --{what} DIR")
-    if options.source.resolve() != options.images.resolve():
-        return
-    given = options.source_names
-    paths = [] if given else list_photos(options.source, warn=lambda text: None)  # the training will tell
-    names = read_names(given) if given else [path.name for path in paths]
-    both = sorted({photo_stem(name) for name in names} & {photo_stem(name) for name in scored})
-    if both:
-        raise UserError(
-            f"source: {len(both)} of its photos are to be scored, {both[0]} among them; choose others, as by"
-            " --source_names cuhk:train"
-        )
-
-
-def _train(trials: Trials, name: str, seed: int) -> int:
-    """Trains one trial, or finishes it, and first what it starts from; the exit code of the training."""
-    trial = trials.trials[name]
-    code = _train(trials, trial.after, seed) if trial.after else 0
-    if code:
-        return code
-    if trials.generator(name, seed).exists():
-        trials.check(name, seed)
-        return 0
-    print(f"{name}, seed {seed}: {trial.says}", file=sys.stderr)
-    return run_training(trials.config(name, seed), trials.workdir(name, seed))
+    refuse_scored("source", options.source, options.source_names, scored_in=options.images, scored=scored)
 
 
 def _trials(options: argparse.Namespace) -> Trials:

@@ -26,6 +26,7 @@ from sgdbd_jax.fields import (
     option,
 )
 
+MADE = "made"  # of scenes, a set `blur` that is made of the clear ones
 RGB_TO_UNIT = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # [0, 1] -> [-1, 1]: the release's input
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's
 # Sides of photos that a generator takes are multiples of this: four halvings; blocks of 2x2 pixels, and four more.
@@ -199,7 +200,11 @@ class SetsConfig(Section):
     data: str = option("folders", "'folders': those below | 'scenes': made here | 'tfds:cuhk' | 'tfds:dut'")
     source: str = option("", "folder of partly blurred photos")
     clear: str = option("", "folder of photos all in focus, or 'tfds:fcfb:clear'")
-    blur: str = option("", "folder of photos all out of focus, or 'tfds:fcfb:blurred'; '' makes them of the clear ones")
+    blur: str = option(
+        "",
+        "folder of photos all out of focus, or 'tfds:fcfb:blurred'; '' makes them of the clear ones; of scenes, '' are"
+        " scenes out of focus, and 'made' makes them of the clear ones",
+    )
     masks: str = option("", "folder of the source photos' masks; read only when supervised")
     masks_white: str = option("", "what white means there: 'focused' | 'blurred'", one_of("", "focused", "blurred"))
     names: str = option("", "file with the source photos' names, or 'cuhk:train'; '' takes the whole folder")
@@ -501,7 +506,8 @@ class Config(Section):
         pastes = self.pastes
         if (pastes.shapes or pastes.uniform) and not (learns or taught.taught_steps or self.game.paste_weight):
             raise UserError("pastes.shapes, pastes.uniform: nothing learns from pastes; add warm_steps or paste_weight")
-        if self.sets.blur and self.blurring.blur_kernel != BlurringConfig().blur_kernel:
+        made = ("", MADE) if self.sets.data == "scenes" else ("",)
+        if self.sets.blur not in made and self.blurring.blur_kernel != BlurringConfig().blur_kernel:
             raise UserError("blurring.blur_kernel: for blurred photos that are made; leave it, or blur, out")
         network, multiple = self.generator.network, MULTIPLES[self.generator.network]
         if crop % multiple:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from sgdbd_jax.cli.progress import Bar
 from sgdbd_jax.cli.stopping import stopping
 from sgdbd_jax.config import Config
+from sgdbd_jax.training.trials import Trials
 
 
 def run_training(config: Config, workdir: Path) -> int:
@@ -56,6 +58,31 @@ def run_training(config: Config, workdir: Path) -> int:
     if run.main:
         _print_result(workdir)
     return 0
+
+
+def train_trial(trials: Trials, name: str, seed: int, *, photos: Mapping[str, str] | None = None) -> int:
+    """Trains one trial, or finishes it, and first what it starts from; none that is there already.
+
+    Args:
+        trials: all of them.
+        name, seed: the one.
+        photos: as `Trials.check` takes it.
+
+    Returns:
+        The exit code, as of `run_training`.
+
+    Raises:
+        UserError: as `run_training`, and `Trials.check` of a training that is there.
+    """
+    trial = trials.trials[name]
+    code = train_trial(trials, trial.after, seed, photos=photos) if trial.after else 0
+    if code:
+        return code
+    if trials.generator(name, seed).exists():
+        trials.check(name, seed, photos=photos)
+        return 0
+    print(f"{name}, seed {seed}: {trial.says}", file=sys.stderr)
+    return run_training(trials.config(name, seed), trials.workdir(name, seed))
 
 
 def _print_result(workdir: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import cast
 
-from sgdbd_jax.config import BlurringConfig, Config, SetsConfig
+from sgdbd_jax.config import MADE, BlurringConfig, Config, SetsConfig
 from sgdbd_jax.data.batches import TrainingSets
 from sgdbd_jax.data.listing import list_masks, list_photos
 from sgdbd_jax.data.names import read_names
@@ -49,12 +49,14 @@ def load_photos(config: Config, *, progress: SetProgress = lambda name: None) ->
     """
     sets = config.sets
     if sets.data == "scenes":
-        unread = {name: getattr(sets, name) for name in ("source", "clear", "blur", "masks", "names")}
+        unread = {name: getattr(sets, name) for name in ("source", "clear", "masks", "names")}
         unread |= {"validation_images": config.validation.validation_images}
-        unread |= {"blur_kernel": config.blurring.blur_kernel != BlurringConfig().blur_kernel}
+        unread |= {"blur": "" if sets.blur == MADE else sets.blur}
         for name, value in unread.items():
             if value:
                 raise UserError(f"{name}: is not read with data 'scenes'; add --data folders, or leave it out")
+        if config.blurring.blur_kernel != BlurringConfig().blur_kernel and not sets.blur:
+            raise UserError("blur_kernel: scenes out of focus are as their lens makes them; add --blur made")
         return _scenes(config)
     if sets.data == "folders":
         for name in ("source", "clear"):
@@ -215,9 +217,10 @@ def _scenes(config: Config) -> Photos:
     source = make("source", "part", scenes, 0)
     if not config.supervised:
         source = replace(source, masks=None)
-    clear, blur = make("clear", "all", scenes, 0), make("blur", "none", scenes, 0)
+    clear = replace(make("clear", "all", scenes, 0), masks=None)
+    blur = None if config.sets.blur == MADE else replace(make("blur", "none", scenes, 0), masks=None)
     return Photos(
-        TrainingSets(source, replace(clear, masks=None), replace(blur, masks=None)),
+        TrainingSets(source, clear, blur),
         make("validation", "part", VALIDATION_SCENES, 1),
         make("held out", "part", HELD_OUT_SCENES, 2),
     )

@@ -134,7 +134,10 @@ def steps_done(run: Run, stage: str) -> int:
 
 
 def deliver(run: Run, stage: Stage, state: TrainState | FitState, starts: Mapping[str, str]) -> Path:
-    """Writes `generator.safetensors`, two pictures, and `result.json` where there is something to score on."""
+    """Writes two pictures, `result.json` where there is something to score on, and last `generator.safetensors`.
+
+    So a folder that has the generator has all of it.
+    """
     config, step = run.config, stage.steps
     checkpoints = Checkpoints(run.workdir / "checkpoints" / stage.name, keep=config.keeping.keep)
     try:
@@ -155,7 +158,6 @@ def deliver(run: Run, stage: Stage, state: TrainState | FitState, starts: Mappin
     metadata = {"kind": "generator", "config": to_dict(config.generator), "prediction": asked, "seed": config.seed}
     metadata |= {"stage": stage.name, "step": step}
     metadata |= {name: digest for name, digest in starts.items() if name == "given generator"}
-    save_weights(path, halve(variables) if config.prediction.half else variables, metadata)
     write_atomically(run.workdir / "samples.png", sample_picture(run, net))
     log = [row for row in read_log(run.workdir) if row["stage"] != "classifier"]
     write_atomically(run.workdir / "learning_curve.png", pictures.learning_curve(log))
@@ -163,4 +165,5 @@ def deliver(run: Run, stage: Stage, state: TrainState | FitState, starts: Mappin
     if scored_on is not None:
         result = score_generator(run, net, scored_on)
         write_atomically(run.workdir / "result.json", json.dumps(result, indent=1).encode())
+    save_weights(path, halve(variables) if config.prediction.half else variables, metadata)
     return path

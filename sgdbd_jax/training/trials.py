@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sgdbd_jax.config import Config
+from sgdbd_jax.config import FREE_FIELDS, MADE, Config
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.fields import flatten, replace
 from sgdbd_jax.training.workdir import PROGRAM, read_config
@@ -78,15 +78,23 @@ class Trials:
             warnings.warn(f"{path.parent}: passed over, its name is no seed", stacklevel=2)
         return dict(sorted(seeds.items()))
 
-    def check(self, name: str, seed: int, *, scored_names: str | None = None) -> None:
+    def check(
+        self, name: str, seed: int, *, scored_names: str | None = None, photos: Mapping[str, str] | None = None
+    ) -> None:
         """Refuses a finished training that is not the trial's: trials have changed, and will.
 
-        Text is not compared: it is mostly places, which may move. What a training started from is, where it is still
-        there, and so is whether it learned from the names that are scored.
+        Places are not compared, for they may move. What a training started from is, where it is still there, and so is
+        whether it learned from the names that are scored.
+
+        Args:
+            name, seed: the training.
+            scored_names: the names that are to be scored, as a config has them.
+            photos: what tells the photos of today from others, as `fingerprints` gives it; those of a set that the
+                training had too must be the same.
 
         Raises:
-            UserError: it was made by another version, with other numbers, from another generator, or from the photos
-                that are scored.
+            UserError: it was made by another version, with other choices, from another generator, from other photos, or
+                from those that are scored.
         """
         from sgdbd_jax.training.start import digests  # loads what computes; a command's help does without
 
@@ -98,10 +106,18 @@ class Trials:
         if before["made_by"] != PROGRAM:
             raise UserError(f"{workdir}: holds a training of {before['made_by']}; move it away")
         config = self.config(name, seed)
-        numbers = {key: value for key, value in flatten(config).items() if ".input." not in key}
-        numbers = {k: value for k, value in json.loads(json.dumps(numbers)).items() if not isinstance(value, str)}
         stored, starts = before["config"], digests(config)
-        other = [f"{k} {stored.get(k)!r}, not {value!r}" for k, value in numbers.items() if stored.get(k) != value]
+        choices = {
+            key: value
+            for key, value in json.loads(json.dumps(flatten(config))).items()
+            if ".input." not in key and not (isinstance(value, str) and key in FREE_FIELDS)  # most of which are places
+        }
+        other = [f"{k} {stored.get(k)!r}, not {value!r}" for k, value in choices.items() if stored.get(k) != value]
+        if _kind(stored.get("sets.blur")) != _kind(config.sets.blur):
+            other.append(f"sets.blur {stored.get('sets.blur')!r}, not {config.sets.blur!r}")
+        for what, photo_set in (photos or {}).items():
+            if before["inputs"].get(what, photo_set) != photo_set:
+                other.append(f"{what} {before['inputs'][what]}, not {photo_set}")
         for what, digest in starts.items():
             if what not in before["inputs"]:
                 warnings.warn(
@@ -113,3 +129,8 @@ class Trials:
             other.append(f"names {scored_names}, which are scored")
         if other:
             raise UserError(f"{workdir}: holds another training than this trial's ({'; '.join(other)}); move it away")
+
+
+def _kind(blur: object) -> object:
+    """What set `blur` is, but for where it lies."""
+    return blur if blur in ("", MADE) else "a place"

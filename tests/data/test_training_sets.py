@@ -267,8 +267,9 @@ def test_every_folder_is_looked_for_before_any_photo_is_read(folders, tmp_path, 
         ({"data": "tfds:fcfb"}, "data: 'tfds:fcfb' is none of"),
         (
             {"data": "scenes", "source": "", "clear": "", "blur_kernel": "fcsb:2"},
-            "blur_kernel: is not read with data 'scenes'",
+            "blur_kernel: scenes out of focus are as their lens makes them; add --blur made",
         ),
+        ({"data": "scenes", "source": "", "clear": "", "blur": "dics"}, "blur: is not read with data 'scenes'"),
         ({"data": "scenes"}, "source: is not read with data 'scenes'; add --data folders, or leave it out"),
         ({"data": "folder"}, "data: 'folder' is none of 'scenes', 'folders'"),
         ({"data": "scenes", "source": "", "clear": "", "scenes": 0}, "photo_size, scenes: must both be at least 1"),
@@ -345,6 +346,21 @@ def test_scenes_of_training_validation_and_the_final_score_never_coincide():
     assert len(set(images)) == len(images)  # nor do those of other seeds
     assert pixels(*scenes()) == pixels(*first)
     assert scenes(supervised=True)[0].masks is not None
+
+
+def test_blurred_photos_of_scenes_may_be_made_of_the_clear_ones():
+    config = {"scenes": 4, "batch": 4, "photo_size": SIZE, "crop": SIZE, "blur": "made", "blur_kernel": "fcsb:3"}
+    config = replace(DEMO, config)
+    training = load_photos(config).training
+    assert training.blur is None
+    batch = make_batch(ExampleMakers(training, config).game, seed=0, stream=0, step=0, batch=4, places=range(4))
+    roughness = {name: np.abs(np.diff(batch[name].astype(float), axis=1)).mean() for name in ("clear", "blur")}
+    assert roughness["blur"] < 0.6 * roughness["clear"]
+
+
+def test_made_is_a_set_of_scenes_alone():
+    with pytest.raises(UserError, match="blur_kernel: for blurred photos that are made; leave it, or blur, out"):
+        replace(PAPER, {"data": "folders", "blur": "made", "blur_kernel": "fcsb:3"})
 
 
 def test_a_larger_set_of_scenes_begins_with_the_smaller_one():

@@ -58,7 +58,7 @@ def trained(monkeypatch):
         claim_workdir(workdir, config, digests(config))
         return 0
 
-    monkeypatch.setattr(results, "run_training", fake)
+    monkeypatch.setattr("sgdbd_jax.cli.training.run_training", fake)
     return calls
 
 
@@ -226,13 +226,13 @@ def test_every_trial_is_a_config_and_only_the_bound_may_see_masks(name):
 
 
 def test_a_training_that_stops_ends_the_command(scored, tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "run_training", lambda config, workdir: 143)
+    monkeypatch.setattr("sgdbd_jax.cli.training.run_training", lambda config, workdir: 143)
     assert scored("--train", "warm", "--source", "photos", "--clear", "sharp", code=143) is None
     assert not (tmp_path / "out" / "results.md").exists()
 
 
 def test_no_training_sees_what_is_scored(scored, tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "run_training", lambda config, workdir: pytest.fail("it trains"))
+    monkeypatch.setattr("sgdbd_jax.cli.training.run_training", lambda config, workdir: pytest.fail("it trains"))
     (tmp_path / "names.txt").write_text("b.png\n")
     refusal = "source: [13] of its photos are to be scored, [ab] among them; choose others"
     for more in ((), ("--source_names", str(tmp_path / "names.txt"))):
@@ -241,7 +241,7 @@ def test_no_training_sees_what_is_scored(scored, tmp_path, monkeypatch):
 
 
 def test_photos_are_looked_at_before_hours_of_training(scored, tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "run_training", lambda config, workdir: pytest.fail("it trains"))
+    monkeypatch.setattr("sgdbd_jax.cli.training.run_training", lambda config, workdir: pytest.fail("it trains"))
     (tmp_path / "masks" / "b.png").unlink()
     with pytest.raises(UserError, match="b"):
         scored("--train", "warm", "--source", "photos", "--clear", "sharp")
