@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from sgdbd_jax.config import MADE
 from sgdbd_jax.training.trials import Trial
 
-ALONE = {"bilateral_weight": 0.0}
+ALONE = {"bilateral_weight": 0.0, "eta": 1.0}
 SCHEMES: dict[str, Trial] = {
     "clear": Trial("D_c alone, no L_B", {**ALONE, "discriminators": "clear"}),
     "blur": Trial("D_b alone, no L_B", {**ALONE, "discriminators": "blur"}),

@@ -47,8 +47,12 @@ def main(argv: list[str] | None = None) -> int:
     methods, trained = _methods(options.methods), _trained(options)
     folders = _predictions(options.predictions)
     compiled.keep()
-    for entry in trained:
-        entry.check_training()  # what is missing is said before photos are read
+
+    from sgdbd_jax.baselines.trained import check_options
+
+    for entry in trained:  # what is missing is said before photos are read
+        entry.check_training()
+        check_options(entry, steps=options.steps, vgg16=options.vgg16)
 
     from sgdbd_jax.data.apart import refuse_scored
     from sgdbd_jax.evaluation.side_by_side import SideBySide
@@ -183,6 +187,8 @@ def _train(options: argparse.Namespace, entry: Entry, scored: Collection[str]) -
                 lambda: load(bar.photos(entry.key)),
                 digests,
                 white=options.source_masks_white if entry.needs == "masks" else "",
+                steps=options.steps,
+                vgg16=options.vgg16,
                 reporter=bar.reporter(),
                 should_stop=lambda: bool(signals),
             )
@@ -259,7 +265,15 @@ def _parser() -> argparse.ArgumentParser:
         "--source_masks_white", choices=("blurred", "focused"), help="to train: what white means in these"
     )
     parser.add_argument("--source_names", metavar="FILE", help="to train: only these of them, as cuhk:train; all")
+    parser.add_argument("--vgg16", type=Path, metavar="FILE", help="to train btbnet: where it begins; at random")
+    parser.add_argument("--steps", type=_steps, metavar="N", help="to train dhcf or btbnet: how many; 20000")
     return parser
+
+
+def _steps(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError(text)
+    return int(text)
 
 
 def _about(entry: Entry) -> str:

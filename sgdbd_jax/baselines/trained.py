@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Sequence
+import shutil
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sgdbd_jax.baselines.detectors import Entry
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.files import file_sha256
 from sgdbd_jax.weights import load_weights, save_weights
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ def train(
     digests: Sequence[str],
     *,
     white: str = "",
+    steps: int | None = None,
+    vgg16: Path | None = None,
     reporter: Reporter,
     should_stop: Callable[[], bool] | None = None,
 ) -> Path:
@@ -53,10 +57,12 @@ def train(
 
     Args:
         entry: a detector that learns.
-        folder: of the weight files; what a training goes on from lies in it too, where the detector's keeps anything.
+        folder: of the weight files; what a training goes on from lies in it too, until it has ended.
         load: gives the photos, with masks if the detector needs them.
         digests: of the photos, and of their masks: what tells whether they are those of an earlier training.
         white: what white means in the masks.
+        steps: how many, instead of the detector's own number.
+        vgg16: a file of `python -m experiments.port_vgg16` to begin at.
         reporter: told of progress.
         should_stop: as the detector's training takes it, if it does: see `stops`.
 
@@ -64,12 +70,22 @@ def train(
         The weight file.
 
     Raises:
-        UserError: the file is of another training; the photos or the folder cannot be used.
+        UserError: the file is of another training; its training takes no `steps` or `vgg16`; the photos, the folder or
+            `vgg16` cannot be used.
         Unavailable: this installation lacks what the training needs.
         Stopped: as `should_stop` wanted.
     """
-    path = trained_file(entry, folder)
+    check_options(entry, steps=steps, vgg16=vgg16)
+    path, unfinished = trained_file(entry, folder), folder / f"{entry.key}.unfinished"
+    accepted = _options(entry)
+    options: dict[str, Any] = {"reporter": reporter, "folder": unfinished, "should_stop": should_stop}
+    options |= {"steps": steps, "vgg16": vgg16}
+    options = {name: value for name, value in options.items() if name in accepted and value is not None}
     made_of = {"seed": SEED, PHOTOS: sorted(set(digests)), "white": white, "code": entry.code()}
+    if "steps" in accepted:
+        made_of["steps"] = steps or accepted["steps"].default
+    if "vgg16" in accepted:
+        made_of["vgg16"] = file_sha256(vgg16)[:16] if vgg16 else "none"
     if path.exists():
         metadata = load_weights(path, kind=entry.key)[1]
         if other := [name for name, value in made_of.items() if metadata.get(name) != value]:
@@ -79,15 +95,25 @@ def train(
             )
         return path
     photos = load()
-    options: dict[str, object] = {"reporter": reporter}
-    accepted = _options(entry)
-    if "folder" in accepted:
-        options["folder"] = folder
-    if "should_stop" in accepted and should_stop is not None:
-        options["should_stop"] = should_stop
     sets = [photos.images] if entry.needs == "clear" else [photos.images, photos.masks]
     tree, metadata = entry.train(*sets, SEED, **options)
-    return save_weights(path, tree, {**metadata, **made_of})
+    save_weights(path, tree, {**metadata, **made_of})
+    shutil.rmtree(unfinished, ignore_errors=True)
+    return path
+
+
+def check_options(entry: Entry, *, steps: int | None, vgg16: Path | None) -> None:
+    """Refuses what a detector's training cannot take.
+
+    Raises:
+        UserError: it has no steps, or no VGG16; there is no such file.
+    """
+    accepted = _options(entry)
+    for name, value in {"steps": steps, "vgg16": vgg16}.items():
+        if value is not None and name not in accepted:
+            raise UserError(f"{name}: {entry.key}'s training takes none; leave --{name} or {entry.key} out")
+    if vgg16 is not None and not vgg16.is_file():
+        raise UserError(f"vgg16: {vgg16}: no such file")
 
 
 def stops(entry: Entry) -> bool:
@@ -95,5 +121,5 @@ def stops(entry: Entry) -> bool:
     return "should_stop" in _options(entry)
 
 
-def _options(entry: Entry) -> Collection[str]:
-    return inspect.signature(entry.module().train).parameters.keys()
+def _options(entry: Entry) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(entry.module().train).parameters

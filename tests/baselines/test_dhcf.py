@@ -9,6 +9,8 @@ from sharp_photos import blurred, left_blurred, sharp_photo
 
 from sgdbd_jax.baselines import dhcf, dhcf_patches
 from sgdbd_jax.baselines.dhcf_patches import LEARNED, SEEN, STRONG, WEAK, cut, describe, value
+from sgdbd_jax.baselines.joint_filters import rolling_guidance, weighted_median
+from sgdbd_jax.baselines.matting import laplacian
 from sgdbd_jax.detection.shipped import shipped
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.training.run import Reporter, Stopped
@@ -131,6 +133,36 @@ def test_what_is_sharp_is_bright():
     assert found.shape == (48, 72) and found.dtype == np.float32
     assert found.min() == 0 and found.max() == 1
     np.testing.assert_array_equal(dhcf.detect(photo), found)
+
+
+def test_the_map_is_what_the_steps_of_the_paper_make_of_the_edges(monkeypatch):
+    """The steps after the network, the mean in loops and the spread by a dense solver; the network is left out."""
+    photo = sharp_photo(7, side=26, cell=6)[:22]
+    rng = np.random.default_rng(0)
+    known = rng.random((22, 26)) < 0.15
+    blur = known * rng.choice(np.float32(dhcf.SIGMAS), known.shape)
+    confidence = known * rng.uniform(0.2, 1, known.shape).astype(np.float32)
+    monkeypatch.setattr(dhcf, "blur_at_edges", lambda photo, learned: (blur, confidence))
+    smooth = rolling_guidance(photo / np.float32(255), spatial=1.5, range_=1.5, rounds=3)
+
+    mean = np.zeros(known.shape)
+    for i, j in np.argwhere(known):
+        weighted = total = 0.0
+        for k, m in np.argwhere(known):
+            if max(abs(k - i), abs(m - j)) <= 13:
+                squares = (k - i) ** 2 + (m - j) ** 2, ((smooth[k, m] - smooth[i, j]) ** 2).sum()
+                weight = np.exp(-sum(squares) / (2 * 100**2) - (1 - confidence[k, m]) ** 2 / 2)
+                weighted, total = weighted + weight * blur[k, m], total + weight
+        mean[i, j] = weighted / total
+    matrix = laplacian(smooth, 9 * 1e-5).toarray() + 0.005 * np.diag(known.ravel())
+    spread = np.linalg.solve(matrix, 0.005 * known.ravel() * mean.ravel()).reshape(known.shape)
+    sharpness = np.clip((2 - spread) / 1.5, 0, 1)
+    expected = weighted_median(sharpness, smooth, radius=5, range_=0.25, rounds=3)
+    expected = (expected - expected.min()) / (expected.max() - expected.min())
+    found = dhcf.detect(photo, {})
+    levels = 1.5 / 255 / (sharpness.max() - sharpness.min())  # of the median, whose scale the last step stretches
+    np.testing.assert_allclose(found, expected, atol=levels)
+    assert expected.std() > 10 * levels / 255
 
 
 @pytest.mark.parametrize("shape", ((1, 1), (12, 2), (5, 7)))

@@ -1,5 +1,6 @@
 """The whole comparison, of cheap detectors on photos made here: scores by hand, what is kept, what fails, refusals."""
 
+import functools
 import json
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from PIL import Image
 
 from experiments import compare
-from sgdbd_jax.baselines import dhcf, lbp, srid, svd
+from sgdbd_jax.baselines import btbnet, dhcf, lbp, srid, svd
 from sgdbd_jax.baselines.detectors import DETECTORS
 from sgdbd_jax.errors import Unavailable, UserError
 from sgdbd_jax.evaluation.comparison import equalised
@@ -20,6 +21,7 @@ from sgdbd_jax.weights import load_weights, save_weights
 
 TRUTH = np.zeros((24, 32), np.uint8)
 TRUTH[:, 16:] = 255
+SOURCE = ("x", "y", "blurred")
 KEYS = {"method", "label", "grade", "f_measure", "mae", "f_measure_equalised", "max_f", "seconds"}
 
 
@@ -362,8 +364,25 @@ def test_a_training_that_is_stopped_ends_the_command_and_can_go_on(folder, run, 
 
     monkeypatch.setattr(dhcf, "train", train)
     assert run("--methods", "dhcf", "--train", "dhcf", "--clear", str(folder / "clear"), code=143) is None
-    assert given == [(folder / "out" / "weights", False)]
+    assert given == [(folder / "out" / "weights" / "dhcf.unfinished", False)]
     assert "dhcf: stopped; the same command goes on" in capsys.readouterr().err
+
+
+def test_a_network_is_trained_for_as_many_steps_as_asked_and_leaves_its_weights_alone(folder, run, monkeypatch):
+    """BTBNet, at a tiny width."""
+    tiny = btbnet.BTBNet(1 / 64, (1.0,))
+    monkeypatch.setattr(btbnet, "CROP", 8)
+    monkeypatch.setattr(btbnet, "train", functools.partial(btbnet.train, network=tiny))
+    source = ("--source", str(folder / "clear"), "--source_masks", str(folder / "perfect"))
+    source += ("--source_masks_white", "focused", "--train", "btbnet")
+    row = run("--methods", "btbnet", *source, "--steps", "2")["btbnet"]
+    assert 0 < row["mae"] < 1 and row["label"] == "reconstruction, supervised; trained here"
+    (weights,) = (folder / "out" / "weights").iterdir()
+    metadata = load_weights(weights, kind="btbnet")[1]
+    assert (metadata["steps"], metadata["vgg16"], metadata["width"]) == (2, "none", 1 / 64)
+    assert run("--methods", "btbnet", *source, "--steps", "2")["btbnet"] == row
+    with pytest.raises(UserError, match=r"trained otherwise than it would be now \(steps\)"):
+        run("--methods", "btbnet", *source)
 
 
 @pytest.mark.parametrize(
@@ -376,6 +395,13 @@ def test_a_training_that_is_stopped_ends_the_command_and_can_go_on(folder, run, 
         (
             ("--train", "dbdf", "--source", "x", "--source_masks", "y"),
             "train: dbdf needs photos to learn from: --source_masks_white$",
+        ),
+        (("--train", "srid", "--clear", "x", "--steps", "9"), "steps: srid's training takes none; leave --steps or sri"),
+        (("--train", "dhcf", "--clear", "x", "--vgg16", "y"), "vgg16: dhcf's training takes none; leave --vgg16 or dhc"),
+        (
+            ("--train", "btbnet", *(f"--source{end}={of}" for end, of in zip(("", "_masks", "_masks_white"), SOURCE)))
+            + ("--vgg16", "no/vgg16"),
+            "vgg16: no/vgg16: no such file",
         ),
         (("--methods", ","), "methods: none named"),
         (("--predictions", "mine"), "predictions: 'mine' is not NAME=DIR"),
