@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from sgdbd_jax.config import MADE
 from sgdbd_jax.training.trials import Trial
 
-ALONE = {"bilateral_weight": 0.0, "eta": 1.0}
+ALONE = {"bilateral_weight": 0.0, "eta": 1.0}  # eta weighs the adversarial loss beside L_B: without it there is none
 SCHEMES: dict[str, Trial] = {
     "clear": Trial("D_c alone, no L_B", {**ALONE, "discriminators": "clear"}),
     "blur": Trial("D_b alone, no L_B", {**ALONE, "discriminators": "blur"}),
@@ -52,7 +52,7 @@ TABLES: dict[int, PaperTable] = {
     2: PaperTable(
         "the bilateral loss L_B, and the weight eta of the adversarial loss beside it",
         {
-            "both": "no L_B, eta {eta}",
+            "both": "no L_B",
             "full": "L_B, eta {eta}",
             **{f"eta_{eta}": f"L_B, eta {eta}" for eta in (0.005, 0.01, 0.05, 0.5)},
         },

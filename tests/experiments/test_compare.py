@@ -396,8 +396,14 @@ def test_a_network_is_trained_for_as_many_steps_as_asked_and_leaves_its_weights_
             ("--train", "dbdf", "--source", "x", "--source_masks", "y"),
             "train: dbdf needs photos to learn from: --source_masks_white$",
         ),
-        (("--train", "srid", "--clear", "x", "--steps", "9"), "steps: srid's training takes none; leave --steps or sri"),
-        (("--train", "dhcf", "--clear", "x", "--vgg16", "y"), "vgg16: dhcf's training takes none; leave --vgg16 or dhc"),
+        (
+            ("--train", "srid", "--clear", "x", "--steps", "9"),
+            "steps: srid.s training takes none; leave",
+        ),
+        (
+            ("--train", "dhcf", "--clear", "x", "--vgg16", "y"),
+            "vgg16: dhcf.s training takes none; leave",
+        ),
         (
             ("--train", "btbnet", *(f"--source{end}={of}" for end, of in zip(("", "_masks", "_masks_white"), SOURCE)))
             + ("--vgg16", "no/vgg16"),
