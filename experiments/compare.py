@@ -3,7 +3,8 @@
     python -m experiments.compare --images DIR --masks DIR --masks_white blurred --names cuhk:validation --out DIR
     python -m experiments.compare ... --methods svd,hifst,lite --predictions mine=DIR
     python -m experiments.compare ... --train srid,dhcf --clear DIR
-    python -m experiments.compare ... --train dbdf,ksfv --source DIR --source_masks DIR --source_names cuhk:train
+    python -m experiments.compare ... --train dbdf,ksfv --source DIR --source_masks DIR --source_names cuhk:train \\
+        --source_masks_white blurred
 
 writes `compare.md`, `compare.json`, the curves of all in `pr_curves.png` and `f_curves.png`, and `masks.png`, a few
 photos with the maps of all. Of detectors without weights or packages the paper's numbers are printed alone.
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from sgdbd_jax.evaluation.side_by_side import SideBySide
 
 CONSTANT = [entry for entry in DETECTORS.values() if entry.kind == "constant"]
+LEARNING = ("clear", "source", "source_masks", "source_masks_white", "source_names", "vgg16", "steps")
 FILES = ("pr_curves.png", "f_curves.png", "masks.png", "compare.md", "compare.json")
 
 
@@ -251,7 +253,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--time_again",
-        type=int,
+        type=command.whole_number,
         default=0,
         metavar="N",
         help="take each detector's seconds from its last N photos, done again now; from when maps were made",
@@ -266,14 +268,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--source_names", metavar="FILE", help="to train: only these of them, as cuhk:train; all")
     parser.add_argument("--vgg16", type=Path, metavar="FILE", help="to train btbnet: where it begins; at random")
-    parser.add_argument("--steps", type=_steps, metavar="N", help="to train dhcf or btbnet: how many; 20000")
+    parser.add_argument(
+        "--steps", type=command.whole_number, metavar="N", help="to train dhcf or btbnet: how many; 20000"
+    )
     return parser
-
-
-def _steps(text: str) -> int:
-    if int(text) < 1:
-        raise ValueError(text)
-    return int(text)
 
 
 def _about(entry: Entry) -> str:
@@ -300,11 +298,14 @@ def _trained(options: argparse.Namespace) -> list[Entry]:
     learning = {key: entry for key, entry in DETECTORS.items() if entry.needs != "nothing"}
     if unknown := sorted(wanted - learning.keys()):
         raise UserError(f"train: {', '.join(unknown)}: nothing to train; there are {', '.join(learning)}")
+    given = [name for name in LEARNING if getattr(options, name) is not None]
+    if given and not wanted:
+        raise UserError(f"{given[0]}: is of a training; name what is to be trained by --train, or leave it out")
     entries = [entry for key, entry in learning.items() if key in wanted]
     for entry in entries:
         for what in ("clear",) if entry.needs == "clear" else ("source", "source_masks", "source_masks_white"):
             if getattr(options, what) is None:
-                raise UserError(f"train: {entry.key} needs photos to learn from: --{what}")
+                raise UserError(f"train: {entry.key} needs --{what}")
     return entries
 
 

@@ -17,7 +17,8 @@ def described() -> str:
         lines = []
     names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
     devices = sorted({device.device_kind for device in jax.local_devices() if device.platform != "cpu"})
-    return ", ".join([names[0] if names else platform.processor(), f"{_cores()} cores", *devices])
+    name = names[0] if names else platform.processor() or platform.machine()
+    return ", ".join([name, f"{_cores()} core{'s' * (_cores() != 1)}", *devices])
 
 
 def machine() -> str:

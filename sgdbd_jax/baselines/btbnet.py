@@ -5,7 +5,8 @@ Zhao, Zhao, Wang, Lu, "Defocus Blur Detection via Multi-Stream Bottom-Top-Bottom
 
 Grade: C, a reconstruction. Known are the backbone, an extra convolution on both sides of every addition, several
 scales, and a small recurrent network at the end; guessed are the widths of the extra layers, the scales, the depth of
-fusion and refinement, that they take probabilities, and the training, which is shorter than the paper's.
+fusion and refinement, that they take probabilities, and the training. That is shorter than the paper's, by Adam instead
+of SGD, of all parts at once, and does not begin on sharp photos of which one half is blurred.
 
 Learned from: masks of photos. Supervised. No weights are shipped.
 """
@@ -200,7 +201,7 @@ def read(path: str | os.PathLike | None = None) -> Learned:
     if path is None:
         raise UserError(
             "BTBNet: no weights of it are shipped; train it on photos with masks, on a GPU, by"
-            " sgdbd_jax.baselines.btbnet.train, and give the file that save_weights makes of that"
+            " python -m experiments.compare --train btbnet, and give the file that it writes"
         )
     tree, metadata = load_weights(path, kind="btbnet")
     with reading_metadata(path):

@@ -6,7 +6,8 @@ Grades: A (read from the authors' program) for the features and the graph; C (re
 The authors' filters and classifiers are in files that nobody has. They come "from linear discriminant analysis", which
 has one filter for two classes, where the program has several and uses two; here the second is the one whose answers
 differ most in variance. Different from the program: power of the spectrum has a floor, where double precision leaves
-rounding of its own.
+rounding of its own; and windows have no kurtosis only where nothing in them changes, not where their changes sum to 0,
+which there is a matter of rounding too.
 
 Learned from: masks of photos. Supervised.
 """

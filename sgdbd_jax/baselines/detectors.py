@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 Detect = Callable[["np.ndarray"], "np.ndarray"]  # from a photo, [H, W, 3] uint8, to its map, [H, W] float32 in [0, 1]
 Needs = Literal["nothing", "clear", "masks"]
 BENCHMARKS = ("CUHK", "DUT")
-READS = "sgdbd_jax.data.photos"  # what comes before the pixels that a map is made of
-COMPUTES = ("numpy", "scipy", "jax", "jaxlib", "opencv-python-headless", "scikit-image")
+# What comes before the pixels that a map is made of, and what only carries a training through.
+APART = ("sgdbd_jax.data.photos", "sgdbd_jax.training.")
+COMPUTES = ("numpy", "scipy", "jax", "jaxlib", "flax", "opencv-python-headless", "scikit-image")
 
 
 @dataclass(frozen=True)
@@ -128,12 +129,16 @@ class Entry:
                 raise
             raise Unavailable(f"{self.key}: is not in this version") from error
 
-    def code(self) -> str:
-        """A digest of the code that makes its maps, in this package and in others, but not of what reads photos."""
+    def code(self, *, packages: bool = True) -> str:
+        """A digest of the code that makes its maps, without what reads photos and what carries trainings through.
+
+        Args:
+            packages: whether the versions of other packages count.
+        """
         if self.kind == "constant":
             return ""
         first = f"{__package__}.{self.key}" if self.kind == "baseline" else "sgdbd_jax.detection.detector"
-        digest = hashlib.sha256(repr([(name, _version(name)) for name in COMPUTES]).encode())
+        digest = hashlib.sha256(repr([(name, _version(name)) for name in COMPUTES if packages]).encode())
         for name, text in sorted(_imported(first).items()):
             digest.update(f"{name} {text}".encode())
         return digest.hexdigest()
@@ -150,7 +155,12 @@ def _imported(first: str) -> dict[str, str]:
     left = {first}
     while left:
         name = left.pop()
-        if name in found or name == READS or (spec := importlib.util.find_spec(name)) is None or spec.origin is None:
+        if (
+            name in found
+            or name.startswith(APART)
+            or (spec := importlib.util.find_spec(name)) is None
+            or spec.origin is None
+        ):
             continue
         tree = ast.parse(Path(spec.origin).read_text())
         for node in ast.walk(tree):

@@ -93,7 +93,7 @@ def _spread(sharp: np.ndarray, photo: np.ndarray) -> np.ndarray:
     photos, known, seeds = [photo], known.astype(np.float64), seeds.astype(np.float64)
     while len(photos) <= HALVINGS and min(photos[-1].shape[:2]) >= 2 * LEAST + 3:
         photos.append(halved(photos[-1]))
-        known, seeds = np.rint(halved(known)), np.rint(halved(seeds))
+        known, seeds = np.floor(halved(known) + 0.5), np.floor(halved(seeds) + 0.5)
     small = photos.pop()
     alpha = np.clip(matting.solve(matting.laplacian(small, EPSILON), known > 0, seeds, LAMBDA), 0, 1)
     while photos:

@@ -46,13 +46,18 @@ def minmax(values: np.ndarray) -> np.ndarray:
     """A map stretched to [0, 1]: Matlab's `mat2gray`.
 
     Args:
-        values: any shape, numbers that are finite.
+        values: any shape.
 
     Returns:
         The same shape, float32; zeros where all values are the same.
+
+    Raises:
+        ArithmeticError: some are not finite.
     """
     values = np.asarray(values)
     low, high = values.min(), values.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ArithmeticError("a map has values that are not finite")
     if not high > low:
         return np.zeros(values.shape, np.float32)
     stretched = (values - low) / (high - low)  # in the map's own precision: a float64 may differ past float32's digits

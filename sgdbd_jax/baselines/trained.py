@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import shutil
+import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sgdbd_jax.baselines.detectors import Entry
+from sgdbd_jax.detection.shipped import shipped
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.files import file_sha256
 from sgdbd_jax.weights import load_weights, save_weights
@@ -29,6 +31,8 @@ def trained_file(entry: Entry, folder: Path) -> Path:
 def learned_from(entry: Entry, weights: Path, scored: Collection[str]) -> int:
     """From how many of the photos that are scored weights have learned.
 
+    Our own shipped ones learned from the photos, not the masks, of the shipped DBDF, and from the clear ones of SRID.
+
     Args:
         entry: the detector.
         weights: a file of `train`, or a shipped one.
@@ -37,8 +41,12 @@ def learned_from(entry: Entry, weights: Path, scored: Collection[str]) -> int:
     Raises:
         UserError: the file cannot be read.
     """
-    known = load_weights(weights, kind=entry.key)[1].get(PHOTOS)
-    return len(set(known) & set(scored)) if isinstance(known, list) else 0
+    if entry.kind == "ours":
+        sources = {name: shipped(f"baselines/{name}.safetensors") for name in ("dbdf", "srid")}
+    else:
+        sources = {entry.key: weights}
+    known = [load_weights(path, kind=kind)[1].get(PHOTOS) for kind, path in sources.items()]
+    return len({digest for each in known if isinstance(each, list) for digest in each} & set(scored))
 
 
 def train(
@@ -78,10 +86,7 @@ def train(
     check_options(entry, steps=steps, vgg16=vgg16)
     path, unfinished = trained_file(entry, folder), folder / f"{entry.key}.unfinished"
     accepted = _options(entry)
-    options: dict[str, Any] = {"reporter": reporter, "folder": unfinished, "should_stop": should_stop}
-    options |= {"steps": steps, "vgg16": vgg16}
-    options = {name: value for name, value in options.items() if name in accepted and value is not None}
-    made_of = {"seed": SEED, PHOTOS: sorted(set(digests)), "white": white, "code": entry.code()}
+    made_of = {"seed": SEED, PHOTOS: sorted(set(digests)), "white": white, "code": entry.code(packages=False)}
     if "steps" in accepted:
         made_of["steps"] = steps or accepted["steps"].default
     if "vgg16" in accepted:
@@ -95,6 +100,9 @@ def train(
             )
         return path
     photos = load()
+    kept = unfinished / f"{zlib.crc32(repr(made_of).encode()):08x}"  # what goes on is this very training
+    options = {"reporter": reporter, "folder": kept, "should_stop": should_stop, "steps": steps, "vgg16": vgg16}
+    options = {name: value for name, value in options.items() if name in accepted and value is not None}
     sets = [photos.images] if entry.needs == "clear" else [photos.images, photos.masks]
     tree, metadata = entry.train(*sets, SEED, **options)
     save_weights(path, tree, {**metadata, **made_of})

@@ -120,7 +120,8 @@ def markdown(rows: Sequence[Row], *, images: int, machines: Sequence[str]) -> st
     lines = [
         f"{images} photos, seen at their own size. F and MAE: protocol `paper`. F of ranks: the same of maps with the"
         " rank of each pixel in the place of its value; where it differs from F, that is calibration, not detection,"
-        " but for masks of white and black, which lose all where more than half is white: equal pixels share a rank."
+        " but for constant masks, and those of white and black where more than half is white: equal pixels share a"
+        " rank, and lose all."
         f" Max F: protocol `sod`. Seconds: a photo, one at a time, compiled before{on}. Beside them what the paper"
         " prints in its Table 3, F / MAE on the test photos of two benchmarks; of rows that did not run there is"
         " nothing else.",

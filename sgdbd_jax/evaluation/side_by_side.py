@@ -170,9 +170,9 @@ class SideBySide:
 
     def _notes(self, entry: Entry) -> list[str]:
         """What must be known of a detector's weights."""
-        if entry.kind != "baseline" or entry.needs == "nothing":
+        if entry.kind not in ("baseline", "ours") or (entry.kind == "baseline" and entry.needs == "nothing"):
             return []
-        if self._trained(entry).exists():
+        if entry.kind == "baseline" and self._trained(entry).exists():
             return ["trained here"]
         weights = entry.weights()
         both = learned_from(entry, weights, self.digests.values()) if weights else 0

@@ -210,6 +210,16 @@ def test_a_training_that_was_stopped_ends_where_it_would_have(trained, tmp_path)
     jax.tree.map(np.testing.assert_array_equal, again, whole)
 
 
+def test_what_the_masks_call_in_focus_is_bright(monkeypatch):
+    """After a training of seconds, at a quick rate, on what even so small a network learns: what is white."""
+    monkeypatch.setattr(btbnet, "RATE", 3e-3)
+    photos = [np.repeat(mask[..., None], 3, axis=-1) for mask in MASKS]
+    network = btbnet.BTBNet(1 / 16, (1.0,))
+    tree, _ = btbnet.train(photos, MASKS, 0, network=network, steps=40)
+    found = btbnet.detect(photos[0], btbnet.Learned(network, tree))
+    assert found[MASKS[0] == 255].mean() > found[MASKS[0] == 0].mean() + 0.1
+
+
 def test_streams_begin_at_vgg16(learned, monkeypatch, tmp_path):
     """At a tiny one, read from a file by what reads the large."""
     stream = learned.variables["params"]["stream1"]

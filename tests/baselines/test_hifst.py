@@ -1,14 +1,28 @@
 """Sorted coefficients against a library's transforms, window by window."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 import scipy.fft
 import scipy.ndimage
 from formulas import domain_transform
+from PIL import Image
 from sharp_photos import left_blurred, sharp_photo
 
 from sgdbd_jax.baselines import hifst
+
+CUHK = Path(__file__).parents[3] / "shared" / "data" / "cuhk" / "image"
+# Of the authors' published maps: the mean of each ninth of a photo, row by row.
+PUBLISHED = {
+    "0001": (0.051, 0.102, 0.090, 0.053, 0.341, 0.362, 0.051, 0.039, 0.315),
+    "0007": (0.000, 0.112, 0.002, 0.002, 0.077, 0.006, 0.007, 0.006, 0.006),
+    "0013": (0.030, 0.204, 0.102, 0.039, 0.344, 0.095, 0.071, 0.137, 0.150),
+    "0019": (0.109, 0.099, 0.140, 0.254, 0.481, 0.195, 0.083, 0.341, 0.079),
+    "0025": (0.220, 0.124, 0.086, 0.318, 0.439, 0.586, 0.012, 0.031, 0.057),
+    "0034": (0.051, 0.009, 0.009, 0.080, 0.237, 0.023, 0.083, 0.154, 0.150),
+}
 
 
 def by_windows(gradient, row, column):
@@ -70,3 +84,14 @@ def test_a_map_is_what_the_paper_s_steps_make_of_a_photo():
     expected = (expected - expected.min()) / np.ptp(expected)
     np.testing.assert_allclose(hifst.detect(photo), expected, atol=0.01)
     np.testing.assert_allclose(hifst.detect(photo).mean(), expected.mean(), atol=1e-3)
+
+
+@pytest.mark.parametrize("photo", PUBLISHED)
+@pytest.mark.skipif(not CUHK.is_dir(), reason="the photos of CUHK are not beside the project")
+def test_maps_are_those_that_the_authors_published(photo):
+    pytest.importorskip("skimage")
+    (path,) = CUHK.glob(f"out_of_focus{photo}.*")
+    found = hifst.detect(np.asarray(Image.open(path).convert("RGB")))
+    rows, columns = (np.linspace(0, side, 4).astype(int) for side in found.shape)
+    means = [found[a:b, c:d].mean() for a, b in zip(rows, rows[1:]) for c, d in zip(columns, columns[1:])]
+    np.testing.assert_allclose(means, PUBLISHED[photo], atol=0.005)

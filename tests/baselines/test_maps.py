@@ -27,6 +27,12 @@ def test_a_map_is_stretched_and_a_constant_one_is_zeros():
         np.testing.assert_array_equal(stretched, 0)
 
 
+@pytest.mark.parametrize("value", (np.nan, np.inf, -np.inf))
+def test_a_map_that_went_wrong_is_no_dark_map(value):
+    with pytest.raises(ArithmeticError, match="not finite"):
+        minmax(np.array([0, value, 1]))
+
+
 def test_what_differs_beyond_the_digits_of_float32_is_stretched_too():
     np.testing.assert_array_equal(minmax(np.array([1.0, 1 + 1e-12])), [0, 1])
 

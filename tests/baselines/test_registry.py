@@ -80,10 +80,11 @@ def test_what_was_learned_is_read_once_from_the_file_that_is_named(monkeypatch, 
 
 
 def test_the_code_of_a_detector_is_its_module_and_what_that_imports():
-    """But not what reads photos: a map is of their pixels."""
+    """But not what reads photos, for a map is of their pixels; nor what carries a training through."""
     found = detectors._imported("sgdbd_jax.baselines.ksfv")
     assert {"sgdbd_jax.baselines.maps", "sgdbd_jax.baselines.labelled", "sgdbd_jax.data.blur"} <= found.keys()
     assert not {"sgdbd_jax.data.photos", "sgdbd_jax.baselines.hifst"} & found.keys()
+    assert not {"sgdbd_jax.data.png", "sgdbd_jax.training.run"} & detectors._imported("sgdbd_jax.baselines.dhcf").keys()
     assert len({DETECTORS[key].code() for key in ("svd", "lbp", "lite")}) == 3
 
 

@@ -271,7 +271,7 @@ def test_a_detector_that_needs_masks_gets_them(folder, run, monkeypatch):
     seen = []
 
     def train(photos, masks, seed, *, reporter=None):
-        seen.extend((photo.shape, mask.mean()) for photo, mask in zip(photos, masks))
+        seen.extend((photo.shape, mask[:, :16].max(), mask[:, 16:].min()) for photo, mask in zip(photos, masks))
         return {"dictionary": np.zeros((64, 128), np.float32)}, {"kind": "srid"}
 
     monkeypatch.setitem(DETECTORS, "srid", compare.Entry("srid", "SRID", "baseline", needs="masks"))
@@ -279,11 +279,11 @@ def test_a_detector_that_needs_masks_gets_them(folder, run, monkeypatch):
     masks = folder / "blurred"
     masks.mkdir()
     for name in "abc":
-        Image.fromarray(255 - TRUTH // 255 * np.uint8(255) if name == "a" else 255 - TRUTH).save(masks / f"{name}.png")
+        Image.fromarray(255 - TRUTH).save(masks / f"{name}.png")
     source = ("--source", str(folder / "clear"), "--source_masks", str(masks), "--source_masks_white", "blurred")
     (folder / "two.txt").write_text("a\nc\n")
     run("--methods", "svd", "--train", "srid", *source, "--source_names", str(folder / "two.txt"))
-    assert seen == [((24, 32, 3), 127.5)] * 2
+    assert seen == [((24, 32, 3), 0, 255)] * 2
 
 
 def test_photos_that_are_scored_are_never_trained_on(folder, run, trainings):
@@ -322,6 +322,18 @@ def test_shipped_weights_that_learned_from_a_photo_say_so(folder, run, monkeypat
     monkeypatch.setattr(srid, "read", lambda path: {})
     monkeypatch.setattr(srid, "detect", lambda photo, learned: np.zeros(photo.shape[:2], np.float32))
     assert run("--methods", "srid")["srid"]["label"] == "unsupervised; learned from 1 of these photos"
+
+
+def test_our_weights_that_learned_from_a_photo_say_so(folder, run, monkeypatch):
+    weights = {}
+    for name, photo in (("dbdf", "images/a.png"), ("srid", "clear/b.png"), ("dbdf", "masks/a.png")):
+        digests = [file_sha256(folder / photo)[:16], *weights.get(name, [])]
+        weights[name] = digests
+        save_weights(folder / f"{name}.safetensors", {"of": np.zeros(1)}, {"kind": name, "learned_from": digests})
+    monkeypatch.setattr("sgdbd_jax.baselines.trained.shipped", lambda name: folder / name.removeprefix("baselines/"))
+    black = functools.partial(np.zeros, dtype=np.float32)
+    monkeypatch.setattr("sgdbd_jax.detection.detector.Detector.load", lambda path: lambda photo: black(photo.shape[:2]))
+    assert run("--methods", "game")["game"]["label"].endswith("; learned from 1 of these photos")
 
 
 def test_maps_of_other_code_are_made_again(run, monkeypatch, calls):
@@ -364,7 +376,8 @@ def test_a_training_that_is_stopped_ends_the_command_and_can_go_on(folder, run, 
 
     monkeypatch.setattr(dhcf, "train", train)
     assert run("--methods", "dhcf", "--train", "dhcf", "--clear", str(folder / "clear"), code=143) is None
-    assert given == [(folder / "out" / "weights" / "dhcf.unfinished", False)]
+    ((kept, stop),) = given
+    assert kept.parent == folder / "out" / "weights" / "dhcf.unfinished" and not stop
     assert "dhcf: stopped; the same command goes on" in capsys.readouterr().err
 
 
@@ -390,11 +403,11 @@ def test_a_network_is_trained_for_as_many_steps_as_asked_and_leaves_its_weights_
     [
         (("--methods", "svd,sdv"), "methods: sdv: no such method; there are svd, dbdf, "),
         (("--train", "svd"), "train: svd: nothing to train; there are dbdf, srid, ksfv, dhcf, btbnet"),
-        (("--train", "srid"), "train: srid needs photos to learn from: --clear$"),
-        (("--train", "dbdf", "--source", "x"), "train: dbdf needs photos to learn from: --source_masks$"),
+        (("--train", "srid"), "train: srid needs --clear$"),
+        (("--train", "dbdf", "--source", "x"), "train: dbdf needs --source_masks$"),
         (
             ("--train", "dbdf", "--source", "x", "--source_masks", "y"),
-            "train: dbdf needs photos to learn from: --source_masks_white$",
+            "train: dbdf needs --source_masks_white$",
         ),
         (
             ("--train", "srid", "--clear", "x", "--steps", "9"),
@@ -408,6 +421,10 @@ def test_a_network_is_trained_for_as_many_steps_as_asked_and_leaves_its_weights_
             ("--train", "btbnet", *(f"--source{end}={of}" for end, of in zip(("", "_masks", "_masks_white"), SOURCE)))
             + ("--vgg16", "no/vgg16"),
             "vgg16: no/vgg16: no such file",
+        ),
+        (
+            ("--methods", "svd", "--clear", "x"),
+            "clear: is of a training; name what is to be trained by --train, or leave",
         ),
         (("--methods", ","), "methods: none named"),
         (("--predictions", "mine"), "predictions: 'mine' is not NAME=DIR"),
