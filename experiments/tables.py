@@ -173,10 +173,11 @@ def _result(workdir: Path) -> dict[str, Any]:
     return json.loads((workdir / "result.json").read_text()) | {"coverage": coverage}
 
 
-def _spread(values: list[float | None], digits: int = 3) -> str:
+def _spread(found: Sequence[float | None], digits: int = 3) -> str:
     import numpy as np
 
-    if None in values:
+    values = [value for value in found if value is not None]
+    if len(values) < len(found):
         return ""
     mean = f"{np.mean(values):.{digits}f}"
     return f"{mean} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else mean
