@@ -5,6 +5,7 @@ COMMANDS = {
     "train": "trains a detector, on your photos or on scenes that it makes",
     "evaluate": "scores masks, or a detector's, against true masks",
     "results": "the table of what each part of the recipe is worth",
+    "compare": "the detectors that the paper compares with, run beside ours: its Table 3",
     "tables": "the paper's ablations, Tables 1, 2 and 4 with Figure 4, trained and printed beside the paper's",
     "port_vgg16": "ImageNet's VGG16, from torchvision, Keras or a file, for networks to start from",
     "convert_release": "a network of the authors' released program, as a weight file of ours",

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from sgdbd_jax.config import MADE
 from sgdbd_jax.training.trials import Trial
 
-ALONE = {"bilateral_weight": 0.0}
+ALONE = {"bilateral_weight": 0.0, "eta": 1.0}  # L_G as Eq. 4 has it: eta weighs it beside L_B
 SCHEMES: dict[str, Trial] = {
     "clear": Trial("D_c alone, no L_B", {**ALONE, "discriminators": "clear"}),
     "blur": Trial("D_b alone, no L_B", {**ALONE, "discriminators": "blur"}),
     "both": Trial("D_c and D_b, no L_B", ALONE),
+    "both_weak": Trial("D_c and D_b, no L_B, the preset's eta", {"bilateral_weight": 0.0}),
     "full": Trial("D_c, D_b and L_B"),
     **{f"eta_{eta}": Trial(f"eta {eta}", {"eta": eta}) for eta in (0.005, 0.01, 0.05, 0.5)},
     **{
@@ -40,7 +41,7 @@ class PaperTable:
 
 TABLES: dict[int, PaperTable] = {
     1: PaperTable(
-        "one discriminator or two, without the bilateral loss",
+        "one discriminator or two, without the bilateral loss, eta 1",
         {"clear": "D_c alone", "blur": "D_b alone", "both": "D_c and D_b"},
         {
             "clear": (0.360, 0.264, 0.372, 0.282),
@@ -52,7 +53,8 @@ TABLES: dict[int, PaperTable] = {
     2: PaperTable(
         "the bilateral loss L_B, and the weight eta of the adversarial loss beside it",
         {
-            "both": "no L_B, eta {eta}",
+            "both": "no L_B, eta 1",
+            "both_weak": "no L_B, eta {eta}",
             "full": "L_B, eta {eta}",
             **{f"eta_{eta}": f"L_B, eta {eta}" for eta in (0.005, 0.01, 0.05, 0.5)},
         },

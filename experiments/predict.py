@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_weights(parser)
     command.add_work_size(parser)
     parser.add_argument("--full", action="store_true", help="masks as fine as the photos, made tile by tile: slow")
-    parser.add_argument("--max_pixels", type=_positive, metavar="N", help="refuse photos of more pixels")
+    parser.add_argument("--max_pixels", type=command.whole_number, metavar="N", help="refuse photos of more pixels")
     parser.add_argument(
         "--polarity", choices=("focused", "blurred"), default="focused", help="what is white in masks; %(default)s"
     )
@@ -124,12 +124,6 @@ def _folder(text: str) -> Path:
     if not text:  # would be the current folder, which nobody names so
         raise argparse.ArgumentTypeError("needs the name of a folder")
     return Path(text)
-
-
-def _positive(text: str) -> int:
-    if int(text) < 1:
-        raise ValueError(text)  # argparse makes a sentence of it
-    return int(text)
 
 
 def _say_what_gave_no_photos(inputs: Inputs) -> None:

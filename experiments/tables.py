@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 LAST = {"validate_every": 10**9}  # so that the last step is scored and delivered, whatever masks say of those before
 SHOWN, PAPER_SIDE = 3, 320  # photos in a picture; their side in pixels, where they are not scenes
 MEASURES = ("f_measure", "mae")
-Results = Mapping[str, Mapping[int, Mapping[str, Any]]]  # `result.json` by scheme and seed
+SETTLED = 100  # rounds at the end, of whose masks the mean is told
+Results = Mapping[str, Mapping[int, Mapping[str, Any]]]  # by scheme and seed, as `_result`
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -72,8 +73,7 @@ def main(argv: list[str] | None = None) -> int:
             if code:
                 return code
     results = {
-        scheme: {seed: json.loads((trials.workdir(scheme, seed) / "result.json").read_text()) for seed in options.seeds}
-        for scheme in trials.trials
+        scheme: {seed: _result(trials.workdir(scheme, seed)) for seed in options.seeds} for scheme in trials.trials
     }
     data = "scenes" if options.source is None else "photos"
     text = markdown(options.table, table, results, preset=trials.preset, data=data, left_out=left_out)
@@ -95,7 +95,7 @@ def markdown(
     Args:
         number: of the table.
         table: its rows and what the paper prints.
-        results: of the schemes that were run.
+        results: of the schemes that were run: as `_result` gives them.
         preset: what the schemes change.
         data: "scenes" or "photos".
         left_out: why the others were not run, by scheme.
@@ -107,22 +107,25 @@ def markdown(
         f"Table {number}: {table.title.format(eta=game.eta)}. F / MAE by protocol {first['protocol']},"
         f" {first['images']} {data}, {game.steps} rounds, seeds {seeds}; of several, mean ± standard deviation. Beside"
         f" the paper's losses, G is pressed to decide by a weight of {game.binarisation_weight}. The paper's numbers"
-        " are of other photos and longer games: what can be compared is the order.",
+        " are of other photos and longer games: what can be compared is the order. Coverage: the mean of the"
+        f" training's own masks in its last {SETTLED} rounds.",
         "",
-        f"| | {data} | paper, CUHK | paper, DUT |",
-        "|---|---|---|---|",
+        f"| | coverage | {data} | paper, CUHK | paper, DUT |",
+        "|---|---|---|---|---|",
     ]
     for scheme, says in table.rows.items():
         paper = table.paper.get(scheme)
         published = [f"{f:.3f} / {mae:.3f}" for f, mae in (paper[:2], paper[2:])] if paper else ["", ""]
         if scheme in results:
             found = results[scheme].values()
+            coverage = _spread([each["coverage"] for each in found], digits=2)
             ours = " / ".join(_spread([each[measure] for each in found]) for measure in MEASURES)
         else:
-            ours = left_out[scheme]
-        lines.append(f"| {says.format(eta=game.eta)} | {ours} | {' | '.join(published)} |")
+            coverage, ours = "", left_out[scheme]
+        lines.append(f"| {says.format(eta=game.eta)} | {coverage} | {ours} | {' | '.join(published)} |")
     for name, floor in _floors(results).items():
-        lines.append(f"| a mask of {name} | {floor['f_measure']:.3f} / {floor['mae']:.3f} | | |")
+        coverage = {"zeros": "0", "ones": "1"}[name]
+        lines.append(f"| a mask of {name} | {coverage} | {floor['f_measure']:.3f} / {floor['mae']:.3f} | | |")
     return "\n".join(lines) + "\n"
 
 
@@ -139,7 +142,7 @@ def _content(
                 "scheme": scheme,
                 "says": says.format(eta=preset.game.eta),
                 "seeds": [
-                    {"seed": seed, **{measure: result[measure] for measure in MEASURES}}
+                    {"seed": seed, **{name: result[name] for name in (*MEASURES, "coverage")}}
                     for seed, result in results.get(scheme, {}).items()
                 ],
                 "left_out": left_out.get(scheme),
@@ -160,11 +163,24 @@ def _floors(results: Results) -> dict[str, dict[str, float]]:
     }
 
 
-def _spread(values: list[float]) -> str:
+def _result(workdir: Path) -> dict[str, Any]:
+    """A training's `result.json`, and `coverage`, the mean of its masks in its last rounds; `None` without a log."""
+    from sgdbd_jax.training.log import read_log
+
+    rows = read_log(workdir, "game")
+    last = [row["coverage"] for row in rows if row["step"] > rows[-1]["step"] - SETTLED and "coverage" in row]
+    coverage = sum(last) / len(last) if last else None
+    return json.loads((workdir / "result.json").read_text()) | {"coverage": coverage}
+
+
+def _spread(found: Sequence[float | None], digits: int = 3) -> str:
     import numpy as np
 
-    mean = f"{np.mean(values):.3f}"
-    return f"{mean} ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else mean
+    values = [value for value in found if value is not None]
+    if len(values) < len(found):
+        return ""
+    mean = f"{np.mean(values):.{digits}f}"
+    return f"{mean} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else mean
 
 
 def _picture(

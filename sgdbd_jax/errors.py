@@ -1,4 +1,4 @@
-"""The one exception that a user can cause and mend, and what its messages are made of."""
+"""The exceptions that a user can cause and mend, and what their messages are made of."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,10 @@ class UserError(Exception):
 
     Commands print the message on standard error and exit with code 2; they print no traceback.
     """
+
+
+class Unavailable(UserError):
+    """What was asked for is not part of this installation: a package, a weight file, a detector."""
 
 
 def abbreviate(names: Sequence[str], limit: int = 6) -> str:

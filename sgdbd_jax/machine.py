@@ -4,6 +4,21 @@ import hashlib
 import itertools
 import os
 import platform
+from pathlib import Path
+
+
+def described() -> str:
+    """The processor, how many cores of it there are, and what else JAX computes on, in words."""
+    import jax
+
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    devices = sorted({device.device_kind for device in jax.local_devices() if device.platform != "cpu"})
+    name = names[0] if names else platform.processor() or platform.machine()
+    return ", ".join([name, f"{_cores()} core{'s' * (_cores() != 1)}", *devices])
 
 
 def machine() -> str:
@@ -14,8 +29,7 @@ def machine() -> str:
     Returns:
         12 hexadecimal digits, the same on equal machines.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    kind = [platform.machine(), str(cores)]
+    kind = [platform.machine(), str(_cores())]
     try:
         with open("/proc/cpuinfo") as lines:
             first = itertools.takewhile(str.strip, lines)
@@ -24,3 +38,8 @@ def machine() -> str:
     except OSError:  # not Linux
         kind.append(platform.node())
     return hashlib.sha256("\n".join(kind).encode()).hexdigest()[:12]
+
+
+def _cores() -> int | None:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,6 +80,40 @@ def sample_grid(columns: Mapping[str, np.ndarray]) -> bytes:
         for row, value in enumerate(values):
             picture = Image.fromarray(value).resize((width, height), Image.Resampling.NEAREST)
             canvas.paste(picture, (left, TITLE + GAP + row * (height + GAP)))
+    return png(canvas)
+
+
+def photo_grid(names: Sequence[str], rows: Sequence[Sequence[np.ndarray | None]]) -> bytes:
+    """A row a photo, each as high as its pictures are, a column a kind of picture, with the columns' names above.
+
+    Args:
+        names: of the columns.
+        rows: of pictures, one a column: `[H, W, 3]` or `[H, W]` uint8, all of one width, and those of a row of one
+            height; `None` where there is none.
+
+    Returns:
+        A PNG file.
+    """
+    sizes = [next(picture.shape[:2] for picture in row if picture is not None) for row in rows]
+    width = sizes[0][1]
+    font = ImageFont.load_default(min(16, width // 8))
+    title = font.size + 2 * GAP if isinstance(font, ImageFont.FreeTypeFont) else TITLE
+    canvas = Image.new(
+        "RGB",
+        (GAP + (width + GAP) * len(names), round(title) + GAP + sum(height + GAP for height, _ in sizes)),
+        "white",
+    )
+    draw = ImageDraw.Draw(canvas)
+    for column, name in enumerate(names):
+        left, top = GAP + column * (width + GAP), round(title) + GAP
+        draw.text((left, GAP), name, fill="black", font=font)
+        for row, (height, _) in zip(rows, sizes):
+            picture = row[column]
+            if picture is None:
+                draw.line((left, top, left + width - 1, top + height - 1), fill="lightgray")
+            else:
+                canvas.paste(Image.fromarray(picture), (left, top))
+            top += height + GAP
     return png(canvas)
 
 

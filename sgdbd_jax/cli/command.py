@@ -14,6 +14,17 @@ from sgdbd_jax.detection.shipped import DEFAULT, SHIPPED
 from sgdbd_jax.errors import UserError
 
 
+def whole_number(text: str) -> int:
+    """An option's value, at least 1.
+
+    Raises:
+        argparse.ArgumentTypeError: it is not one.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
 def run(main: Callable[[], int | None]) -> None:
     """Ends the process with the code that `main` returns; bad input is one line on standard error and code 2.
 

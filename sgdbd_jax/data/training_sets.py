@@ -144,7 +144,7 @@ def _source_folder(config: Config, progress: SetProgress) -> PhotoSet:
             names=names,
             progress=progress("source"),
         )
-        return _polarity_looked_at(photos, "masks_white")
+        return polarity_looked_at(photos, "masks_white")
     return load_folder(sets.source, size=size, names=names, progress=progress("source"))
 
 
@@ -164,10 +164,10 @@ def _validation(config: Config, progress: SetProgress) -> PhotoSet | None:
         names=read_names(chosen.validation_names) if chosen.validation_names else None,
         progress=progress("validation"),
     )
-    return _polarity_looked_at(photos, "validation_white")
+    return polarity_looked_at(photos, "validation_white")
 
 
-def _polarity_looked_at(photos: PhotoSet, field: str) -> PhotoSet:
+def polarity_looked_at(photos: PhotoSet, field: str) -> PhotoSet:
     """The photos; a warning if their masks call the less sharp part the one in focus."""
     images, masks = photos.images, photos.masks or ()
     fault = polarity_fault(work_ahead(lambda at: focus_is_sharper(images[at], masks[at]), range(len(masks))))

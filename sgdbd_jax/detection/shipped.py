@@ -8,7 +8,7 @@ import sysconfig
 from importlib import metadata
 from pathlib import Path
 
-from sgdbd_jax.errors import UserError
+from sgdbd_jax.errors import Unavailable, UserError
 
 GENERATOR = "generator.safetensors"
 SHIPPED = {
@@ -37,12 +37,13 @@ def shipped(name: str = GENERATOR) -> Path:
     """The path of a shipped weight file, whose SHA-256 is that of the manifest beside it.
 
     Raises:
-        UserError: it is not there, or not the file that was shipped.
+        Unavailable: it is not there.
+        UserError: it is not the file that was shipped.
     """
     folder = _folder()
     path = folder / name
     if not path.is_file():
-        raise UserError(f"{path}: no such file, this installation has no weights; pass a weight file of your own")
+        raise Unavailable(f"{path}: no such file, this installation has no weights; pass a weight file of your own")
     try:
         expected = str(json.loads((folder / "manifest.json").read_text())[name])
     except (OSError, ValueError, LookupError, TypeError) as error:

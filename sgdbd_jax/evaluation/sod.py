@@ -68,6 +68,21 @@ def sod_measures(mask: Floats, truth: Floats) -> ImageScores:
 SOD = Protocol(name="sod", size=None, measure=sod_measures, maxima={"max_f": "f_measure", "e_measure_max": "e_measure"})
 
 
+def sod_curves(mask: Floats, truth: Floats) -> ImageScores:
+    """The curves that max-F is read off, in a small part of the time that all of `sod_measures` takes.
+
+    Args, Raises: as `sod_measures`.
+
+    Returns:
+        No values; curves of precision, recall and F-measure.
+    """
+    mask, truth = checked(mask, truth, level=0.5)
+    return ImageScores({}, precision_recall_curves(*threshold_counts(stretch(mask), truth)))
+
+
+MAX_F = Protocol(name="sod", size=None, measure=sod_curves, maxima={"max_f": "f_measure"})
+
+
 def stretch(mask: Floats) -> Floats:
     """Maps the smallest value to 0 and the largest to 1, as float64; a constant mask stays as it is.
 

@@ -1,5 +1,6 @@
 """The shipped weights: found, whole, and good for something."""
 
+import configparser
 import hashlib
 import json
 import shutil
@@ -42,6 +43,15 @@ def test_a_file_that_is_not_the_shipped_one_is_refused(folder):
         UserError, match=r"a\.safetensors: is not the file that was shipped \(SHA-256 \w{12}\.\.\., not"
     ):
         module.shipped("a.safetensors")
+
+
+def test_an_installation_gets_every_file_of_the_manifest():
+    root = Path(__file__).parents[2]
+    setup = configparser.ConfigParser()
+    setup.read(root / "setup.cfg")
+    lines = {line for lines in setup["options.data_files"].values() for line in lines.split()}
+    manifest = json.loads((root / "weights" / "manifest.json").read_text())
+    assert {f"weights/{name}" for name in (*manifest, "manifest.json")} <= lines
 
 
 @pytest.mark.parametrize("manifest", ("{}", "{", "[]", None))

@@ -17,6 +17,7 @@ from sgdbd_jax.training.start import digests
 from sgdbd_jax.training.trials import Trials
 from sgdbd_jax.training.workdir import claim_workdir
 
+ETAS = (0.005, 0.01, 0.05, 0.5)
 SMALL = {"scenes": 4, "photo_size": 16, "crop": 16, "batch": 4}
 LEVELS = {"clear": 0.0, "blur": 1.0}  # of the masks that a scheme ends with; a half
 
@@ -33,6 +34,11 @@ def trained(monkeypatch):
         floors = {"zeros": {"f_measure": 0.3, "mae": 0.25}, "ones": {"f_measure": 0.3, "mae": 0.75}}
         result = {"f_measure": 0.5 + 0.1 * config.seed, "mae": level, "protocol": "paper", "images": 64}
         (workdir / "result.json").write_text(json.dumps(result | {"floors": floors}))
+        rows = [
+            {"stage": "game", "step": step, "coverage": share} for step, share in ((500, 0.9), (510, 0), (600, level))
+        ]
+        rows.insert(0, {"stage": "classifier", "step": 600})
+        (workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         inputs = {} if config.sets.data == "scenes" else fingerprints(load_photos(config))
         claim_workdir(workdir, config, digests(config) | inputs)
         return 0
@@ -62,13 +68,14 @@ def test_a_table_of_scenes_is_trained_and_scored(trained, undrawn, tmp_path, cap
     assert (content["table"], content["protocol"], content["data"], content["images"]) == (1, "paper", "scenes", 64)
     clear = content["rows"][0]
     assert clear["seeds"] == [
-        {"seed": 0, "f_measure": 0.5, "mae": 0.0},
-        {"seed": 2, "f_measure": pytest.approx(0.7), "mae": 0.0},
+        {"seed": 0, "f_measure": 0.5, "mae": 0.0, "coverage": 0.0},
+        {"seed": 2, "f_measure": pytest.approx(0.7), "mae": 0.0, "coverage": 0.0},
     ]
     assert clear["paper"]["CUHK"] == {"f_measure": 0.360, "mae": 0.264}
+    assert content["rows"][1]["seeds"][0]["coverage"] == 0.5  # of two rows in the last 100 rounds
     text = (tmp_path / "table1.md").read_text()
-    assert "| D_c alone | 0.600 ± 0.141 / 0.000 ± 0.000 | 0.360 / 0.264 | 0.372 / 0.282 |\n" in text
-    assert "| a mask of ones | 0.300 / 0.750 | | |\n" in text and text in capsys.readouterr().out
+    assert "| D_c alone | 0.00 ± 0.00 | 0.600 ± 0.141 / 0.000 ± 0.000 | 0.360 / 0.264 | 0.372 / 0.282 |\n" in text
+    assert "| a mask of ones | 1 | 0.300 / 0.750 | | |\n" in text and text in capsys.readouterr().out
 
     assert tables.main(arguments) == 0
     assert len(trained) == 6  # nothing is trained twice
@@ -96,9 +103,9 @@ def test_composites_are_below_the_masks_that_made_them(trained, tmp_path):
 def test_rows_that_tables_share_are_trained_once(trained, undrawn, tmp_path):
     tables.main(["--table", "1", "--out", str(tmp_path)])
     tables.main(["--table", "2", "--out", str(tmp_path)])
-    assert len(trained) == 3 + 5
-    assert [config.game.eta for config, _ in trained[3:]] == [DEMO.game.eta, 0.005, 0.01, 0.05, 0.5]
-    assert {config.game.bilateral_weight for config, _ in trained[3:]} == {1}
+    assert len(trained) == 3 + 6
+    games = [(config.game.bilateral_weight, config.game.eta) for config, _ in trained]
+    assert games == [(0, 1), (0, 1), (0, 1), (0, DEMO.game.eta), *((1, eta) for eta in (DEMO.game.eta, *ETAS))]
 
 
 def test_blurred_sets_are_made_as_each_scheme_says(trained, undrawn, tmp_path):
@@ -134,7 +141,7 @@ def test_photos_are_trained_on_as_preset_game_does(trained, undrawn, tmp_path, m
     *run, left_out = content["rows"]
     assert left_out["left_out"] == "not run: needs --blur DIR" and left_out["paper"]["CUHK"]["mae"] == 0.119
     assert [len(row["seeds"]) for row in content["rows"]] == [1, 1, 1, 1, 1, 1, 0] and not run[0]["left_out"]
-    assert "(the paper's FCFB) | not run: needs --blur DIR | 0.769 / 0.119 |" in capsys.readouterr().out
+    assert "(the paper's FCFB) |  | not run: needs --blur DIR | 0.769 / 0.119 |" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
