@@ -16,7 +16,7 @@ import scipy.fft
 from sgdbd_jax.backend import start_jax
 from sgdbd_jax.baselines import domain_transform
 from sgdbd_jax.baselines.extra import needed
-from sgdbd_jax.baselines.maps import checked, levels, minmax
+from sgdbd_jax.baselines.maps import checked, minmax
 from sgdbd_jax.compiling import jit
 from sgdbd_jax.data.threads import work_ahead
 
@@ -46,8 +46,9 @@ def detect(photo: np.ndarray) -> np.ndarray:
     photo = checked(photo)
     entropy = needed("skimage.filters.rank", "HiFST").entropy
     start_jax()
-    smooth = cv2.GaussianBlur(photo.astype(np.float32), (3, 3), 0.5, borderType=cv2.BORDER_REPLICATE)
-    level = levels(np.floor(smooth + 0.5).astype(np.uint8)).astype(np.float32)
+    # Whole levels, as OpenCV rounds them: so maps are the published ones to 0.005; halves always up, they are not.
+    smooth = cv2.GaussianBlur(photo, (3, 3), 0.5, borderType=cv2.BORDER_REPLICATE)
+    level = cv2.cvtColor(smooth, cv2.COLOR_RGB2GRAY).astype(np.float32)
     layers = sorted_coefficients(gradient_magnitude(level))
     low, high = layers.min((0, 1)), layers.max((0, 1))
     layers -= low
