@@ -9,5 +9,6 @@ COMMANDS = {
     "tables": "the paper's ablations, Tables 1, 2 and 4 with Figure 4, trained and printed beside the paper's",
     "port_vgg16": "ImageNet's VGG16, from torchvision, Keras or a file, for networks to start from",
     "convert_release": "a network of the authors' released program, as a weight file of ours",
+    "export": "a detector as a model file: ONNX for other programs, StableHLO for JAX without ours",
     "benchmark": "times and memory of training, prediction, data and start, beside their targets",
 }

@@ -70,6 +70,8 @@ def load_weights(path: str | os.PathLike, *, kind: str | None = None) -> tuple[d
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path}: a folder; name the weight file in it")
     if not path.is_file():
         raise UserError(f"{path}: no such weight file")
     try:
@@ -87,7 +89,7 @@ def load_weights(path: str | os.PathLike, *, kind: str | None = None) -> tuple[d
         )
     try:
         metadata = {key: json.loads(value) for key, value in header.items()}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: its metadata cannot be read ({error}); take or make another file") from error
     if kind is not None and metadata.get("kind") != kind:
         raise UserError(f"{path}: holds weights of kind {metadata.get('kind')!r}, {kind!r} was asked for")
@@ -106,7 +108,7 @@ def reading_metadata(path: str | os.PathLike) -> Iterator[None]:
     """
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, UserError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise UserError(f"{path}: its metadata cannot be used ({what}); was it made by another version?") from error
 

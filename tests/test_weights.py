@@ -102,9 +102,16 @@ def test_numbers_of_a_type_that_numpy_has_not_are_refused(tmp_path):
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
-    for path in (tmp_path / "none.safetensors", tmp_path):
-        with pytest.raises(UserError, match=f"{path}: no such weight file"):
+    for path, words in ((tmp_path / "none", "no such weight file"), (tmp_path, "a folder; name the weight file in it")):
+        with pytest.raises(UserError, match=f"{path}: {words}"):
             load_weights(path)
+
+
+def test_metadata_that_are_no_json_or_too_deep_for_it_are_refused(tmp_path):
+    for text in ("{", "[" * 100_000):
+        save_file({"a": np.ones(2, np.float32)}, tmp_path / "g.safetensors", {"format": "sgdbd_jax/1", "config": text})
+        with pytest.raises(UserError, match=r"g\.safetensors: its metadata cannot be read"):
+            load_weights(tmp_path / "g.safetensors")
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}])

@@ -26,12 +26,12 @@ import scipy.special
 
 from sgdbd_jax.backend import start_jax
 from sgdbd_jax.baselines import inference
-from sgdbd_jax.baselines.extra import needed
 from sgdbd_jax.baselines.labelled import check_labels, draw_centres
 from sgdbd_jax.baselines.learned import read_learned
 from sgdbd_jax.baselines.maps import checked, grey, minmax
 from sgdbd_jax.compiling import jit
 from sgdbd_jax.data.threads import work_ahead
+from sgdbd_jax.extra import needed
 from sgdbd_jax.training.run import Reporter
 
 TRAINED_WITH = ("sklearn",)

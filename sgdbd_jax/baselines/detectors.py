@@ -17,9 +17,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
-from sgdbd_jax.baselines.extra import needed
 from sgdbd_jax.detection.shipped import shipped, weight_file
 from sgdbd_jax.errors import Unavailable
+from sgdbd_jax.extra import needed
 
 if TYPE_CHECKING:
     import numpy as np

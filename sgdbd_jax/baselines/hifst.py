@@ -15,10 +15,10 @@ import scipy.fft
 
 from sgdbd_jax.backend import start_jax
 from sgdbd_jax.baselines import domain_transform
-from sgdbd_jax.baselines.extra import needed
 from sgdbd_jax.baselines.maps import checked, minmax
 from sgdbd_jax.compiling import jit
 from sgdbd_jax.data.threads import work_ahead
+from sgdbd_jax.extra import needed
 
 WINDOWS = (7, 15, 31, 63)  # pixels a side, all around the same pixel
 LAYERS = sum(WINDOWS) + 1  # how many of the smallest coefficients are kept

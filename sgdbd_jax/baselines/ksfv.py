@@ -20,12 +20,12 @@ import numpy as np
 import scipy.signal
 import scipy.special
 
-from sgdbd_jax.baselines.extra import needed
 from sgdbd_jax.baselines.labelled import check_labels, draw_centres
 from sgdbd_jax.baselines.learned import read_learned
 from sgdbd_jax.baselines.maps import checked, grey
 from sgdbd_jax.data.blur import disk_kernel
 from sgdbd_jax.data.threads import work_ahead
+from sgdbd_jax.extra import needed
 from sgdbd_jax.training.run import Reporter
 
 TRAINED_WITH = ("sklearn",)

@@ -13,8 +13,8 @@ import numpy as np
 import scipy.linalg
 import scipy.ndimage
 
-from sgdbd_jax.baselines.extra import needed
 from sgdbd_jax.baselines.maps import checked, grey, minmax
+from sgdbd_jax.extra import needed
 
 SMOOTHING = 2.5  # pixels, the standard deviation of what smooths the residual
 REGIONS, COMPACTNESS = 100, 5.0  # of the superpixels

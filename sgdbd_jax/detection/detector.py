@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias, overload
 
 import jax
@@ -17,12 +18,13 @@ from sgdbd_jax.backend import start_jax
 from sgdbd_jax.compiling import jit
 from sgdbd_jax.config import GeneratorConfig
 from sgdbd_jax.data.resizing import resize_mask, resize_photo
+from sgdbd_jax.detection import pretrained
 from sgdbd_jax.detection.pixels import as_pixels, check_photo
 from sgdbd_jax.detection.refine import Refinement, chosen
 from sgdbd_jax.detection.shipped import DEFAULT, is_shipped, weight_file
 from sgdbd_jax.detection.tiling import TILE, by_tiles, carry
 from sgdbd_jax.errors import UserError
-from sgdbd_jax.fields import from_dict
+from sgdbd_jax.fields import from_dict, to_dict
 from sgdbd_jax.models.folding import fold_norms, with_taps
 from sgdbd_jax.models.layers import to_unit
 from sgdbd_jax.models.networks import make_generator
@@ -79,6 +81,7 @@ class Detector:
             enlarged. What is in focus is decided at the working size all the same. The network then works by
             overlapping tiles, so that it takes no more memory for larger photos, or with a larger working size.
         reduced: whether photos may be decoded at a part of their size, if that is no less than the working size.
+        metadata: what a weight file says besides, which `save_pretrained` writes again.
 
     Raises:
         UserError: a working size without meaning; JAX cannot start, as `backend.start_jax` says.
@@ -93,18 +96,22 @@ class Detector:
         refinement: Refinement | None = None,
         full: bool = False,
         reduced: bool = False,
+        metadata: Mapping[str, Any] | None = None,
     ) -> None:
         start_jax()
-        self._working = _working_size(work_size)
+        self._working, self._work_size = _working_size(work_size), work_size
         own_size = work_size == "native" or str(work_size).startswith("max:")
         self._least = make_generator(config).multiple
         self._multiple = BUCKET[config.network] if own_size and not config.align_corners else self._least
         self._refinement = refinement
         self._full = full
+        self._may_reduce = reduced
         self._reduced = reduced and not full
+        self._metadata = {**(metadata or {}), "config": to_dict(config)}
         self._config = dataclasses.replace(config, trunk_norm=False, decoder_norm=False)
-        self._folded = _fold(dict(variables))
-        self._prepared: dict[str, Any] | None = _prepare(self._folded)
+        # Copies: what is done to the caller's arrays changes no detector.
+        self._variables = jax.tree.map(np.array, dict(variables))
+        self._prepared: dict[str, Any] | None = _prepare(self._variables)
 
     def __getstate__(self) -> dict[str, Any]:
         """What another process makes the same detector of, when it first needs it; arrays are NumPy's."""
@@ -136,20 +143,84 @@ class Detector:
         """
         start_jax()
         weights = weight_file(DEFAULT if weights is None else weights)
-        loaded, metadata = load_weights(weights, kind="generator")
-        with reading_metadata(weights):
+        read = load_weights(weights, kind="generator")
+        return cls._of(weights, weights, *read, work_size=work_size, refine=refine, full=full)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | os.PathLike,
+        *,
+        work_size: int | str | None = None,
+        refine: bool | Literal["edges", "colours"] = True,
+        full: bool = False,
+    ) -> Detector:
+        """Reads a folder that `save_pretrained` wrote, such as a copy of one that was put on a hub.
+
+        Args:
+            folder: with `model.safetensors` and `config.json`, which counts where the two say different things.
+            work_size, refine, full: as `load` takes them.
+
+        Raises:
+            UserError: as `load`; `config.json` is missing, no JSON, or not a generator's.
+        """
+        start_jax()
+        read = pretrained.read(folder)
+        where, told_in = Path(folder, pretrained.WEIGHTS), Path(folder, pretrained.CONFIG)
+        return cls._of(where, told_in, *read, work_size=work_size, refine=refine, full=full)
+
+    def save_pretrained(self, folder: str | os.PathLike) -> Path:
+        """Writes the detector as a folder of files that hubs of models know: `model.safetensors` and `config.json`.
+
+        The first is a weight file like any other, which `load` and `--weights` read; the second is its metadata. Both
+        hold the working size and the refinement that the detector has. `full` is not kept.
+
+        Args:
+            folder: is made; other files in it stay.
+
+        Returns:
+            The folder.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        asked = {name: value for name, value in self._metadata.get("prediction", {}).items() if name != "refinement"}
+        asked |= {"work_size": self._work_size, "reduced": self._may_reduce}
+        asked |= {"refinement": dataclasses.asdict(self._refinement)} if self._refinement is not None else {}
+        metadata = {**self._metadata, "kind": "generator", "prediction": asked}
+        return pretrained.write(folder, self._variables, metadata)
+
+    @classmethod
+    def _of(
+        cls,
+        where: str | os.PathLike,
+        told_in: str | os.PathLike,
+        loaded: dict[str, Any],
+        metadata: dict[str, Any],
+        *,
+        work_size: int | str | None,
+        refine: bool | Literal["edges", "colours"],
+        full: bool,
+    ) -> Detector:
+        """What `load` makes of a file's content, once it was checked; `told_in` is the file of the metadata."""
+        with reading_metadata(told_in):
             config = from_dict(GeneratorConfig, metadata["config"])
             asked = metadata.get("prediction", {})
             refinement = Refinement(**asked["refinement"]) if "refinement" in asked else None
             validated_at = asked.get("work_size", 320)
+            _working_size(validated_at)
             # Tracing the network takes a tenth of a start, and of a shipped file it would tell nothing.
-            expected = loaded if is_shipped(weights) else _variables(config)
-        variables = merge(expected, loaded, where=str(weights))
-        check_finite(variables, where=str(weights))
-        work_size = validated_at if work_size is None else work_size
-        refinement = chosen(refinement, refine) if isinstance(refine, str) else refinement if refine else None
-        reduced = asked.get("reduced") is True
-        return cls(config, variables, work_size=work_size, refinement=refinement, full=full, reduced=reduced)
+            expected = loaded if is_shipped(where) else _variables(config)
+        check_finite(merge(expected, loaded, where=str(where)), where=str(where))
+        return cls(
+            config,
+            loaded,
+            work_size=validated_at if work_size is None else work_size,
+            refinement=chosen(refinement, refine) if isinstance(refine, str) else refinement if refine else None,
+            full=full,
+            reduced=asked.get("reduced") is True,
+            metadata=metadata,
+        )
 
     @overload
     def __call__(self, photos: Photo, size: tuple[int, int] | None = None) -> np.ndarray: ...
@@ -191,6 +262,31 @@ class Detector:
     def refinement(self) -> Refinement | None:
         """What is done to the network's masks."""
         return self._refinement
+
+    @property
+    def work_size(self) -> int | str:
+        """The size at which the network sees photos, as it was asked for."""
+        return self._work_size
+
+    @property
+    def config(self) -> GeneratorConfig:
+        """The generator's, as it was given."""
+        return from_dict(GeneratorConfig, self._metadata["config"])
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The generator's `params` and, where it has BatchNorm, `batch_stats`, as they were given; leave them alone."""
+        return self._variables
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the weight file says of itself, the config at least; leave it alone."""
+        return self._metadata
+
+    @property
+    def multiple(self) -> int:
+        """What photos' sides are padded to multiples of."""
+        return self._multiple
 
     def working_size(self, height: int, width: int) -> tuple[int, int]:
         """The height and width that are enough of a photo of that size; its own, unless it may be reduced.
@@ -260,7 +356,7 @@ class Detector:
             wanted = f"uint8 [B, H, W, 3], sides multiples of {self._least}"
             raise ValueError(f"photos must be {wanted}, here {photos.dtype} {photos.shape}")
         if self._prepared is None:  # just unpickled; two threads would make the same
-            self._prepared = _prepare(self._folded)
+            self._prepared = _prepare(self._variables)
         return _detect(self._config, self._prepared, photos)
 
     def _mask(self, photo: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
@@ -316,16 +412,12 @@ def _variables(config: GeneratorConfig) -> dict[str, Any]:
     return jax.eval_shape(lambda photo: network.init(jax.random.key(0), photo, train=False), photo)
 
 
-def _fold(variables: dict[str, Any]) -> dict[str, Any]:
-    """The variables as NumPy's arrays in float32, norms folded away: in less time than a program for it takes to load.
+def _prepare(variables: dict[str, Any]) -> dict[str, Any]:
+    """What the network computes with on this device: norms folded away and, on a CPU, filters transformed.
 
-    They are copies: what is done to the caller's arrays changes no detector.
+    Norms are folded by NumPy in float32, in less time than a program for it takes to load.
     """
-    return fold_norms(jax.tree.map(lambda leaf: np.array(leaf, np.float32), variables))
-
-
-def _prepare(folded: dict[str, Any]) -> dict[str, Any]:
-    """What the network computes with on this device: on a CPU, filters are transformed."""
+    folded = fold_norms(jax.tree.map(lambda leaf: np.array(leaf, np.float32), variables))
     return jax.device_put(with_taps(folded) if jax.default_backend() == "cpu" else folded)
 
 

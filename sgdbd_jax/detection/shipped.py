@@ -27,9 +27,15 @@ def weight_file(name: str | os.PathLike) -> Path:
     Only a string is a name: a `Path`, such as this gives, is that file, whatever it is called.
 
     Raises:
-        UserError: as `shipped`.
+        UserError: as `shipped`; or a word that is neither a name nor a file.
     """
-    return shipped(SHIPPED[name]) if isinstance(name, str) and name in SHIPPED else Path(name)
+    if not isinstance(name, str):
+        return Path(name)
+    if name in SHIPPED:
+        return shipped(SHIPPED[name])
+    if name.isidentifier() and not Path(name).exists():
+        raise UserError(f"{name}: no such weight file, nor the name of shipped weights; these are {', '.join(SHIPPED)}")
+    return Path(name)
 
 
 @functools.cache

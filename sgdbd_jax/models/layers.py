@@ -5,6 +5,7 @@ The functions make Linen submodules of whichever network calls them inside its c
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -158,11 +159,13 @@ def upsample(x: jax.Array, *, align_corners: bool) -> jax.Array:
 def _double(x: jax.Array, axis: int, align_corners: bool) -> jax.Array:
     """Outputs lie between two neighbours along the axis: even ones `to_last` of the way back, odd ones forward."""
     size = x.shape[axis]
-    at = np.arange(size, dtype=np.float32)
     # Aligned, output i lies at i (n - 1) / (2n - 1); else a quarter of a pixel beside its input, the border repeated.
-    last = at / (2 * size - 1) if align_corners else np.full(size, 0.25, np.float32)
-    shape = [-1 if number == axis else 1 for number in range(x.ndim)]
-    to_last, to_next = last.reshape(shape), last[::-1].reshape(shape)
+    to_last: Any = np.float32(0.25)
+    to_next = to_last
+    if align_corners:
+        last = jnp.arange(size, dtype=np.float32) / (2 * size - 1)  # JAX's, for sizes that are not known yet
+        shape = [size if number == axis else 1 for number in range(x.ndim)]
+        to_last, to_next = last.reshape(shape), last[::-1].reshape(shape)
     before = jnp.concatenate([_take(x, axis, 0, 1), _take(x, axis, 0, size - 1)], axis)
     after = jnp.concatenate([_take(x, axis, 1, size), _take(x, axis, size - 1, size)], axis)
     both = jnp.stack([x + to_last * (before - x), x + to_next * (after - x)], axis + 1)

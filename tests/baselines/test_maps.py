@@ -5,9 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from sgdbd_jax.baselines.extra import needed
 from sgdbd_jax.baselines.maps import checked, grey, minmax
 from sgdbd_jax.errors import UserError
+from sgdbd_jax.extra import needed
 
 
 def test_grey_weighs_the_colours_and_keeps_grey():

@@ -409,6 +409,8 @@ def test_a_diverged_generator_is_refused(tmp_path):
         ({"kind": "generator", "config": [1]}, "metadata cannot be used"),
         ({"kind": "generator", "config": {"width": "wide"}}, "metadata cannot be used"),
         ({"kind": "generator", "config": {"blocks": 3}}, "metadata cannot be used"),
+        ({"kind": "generator", "config": {"width": 1e300}}, "metadata cannot be used"),
+        ({"kind": "generator", "config": {}, "prediction": {"work_size": "huge"}}, "metadata cannot be used"),
         ({"kind": "generator", "config": {"input": {"mean": [float("nan")] * 3}}}, "metadata cannot be used"),
         ({"kind": "generator", "config": {}, "prediction": "yes"}, "metadata cannot be used"),
         ({"kind": "generator", "config": {}, "prediction": [16]}, "metadata cannot be used"),

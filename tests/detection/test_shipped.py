@@ -163,6 +163,14 @@ def test_a_file_that_is_called_as_a_shipped_one_is_itself(tmp_path, monkeypatch)
             Detector.load(path)
 
 
+def test_a_word_that_is_neither_a_name_nor_a_file_is_told_the_names(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="acurate: no such weight file, nor .* these are accurate, lite, game"):
+        Detector.load("acurate")
+    monkeypatch.chdir(tmp_path)
+    Path("acurate").touch()
+    assert module.weight_file("acurate") == Path("acurate")
+
+
 def test_the_light_weights_tell_what_is_in_their_last_layer():
     prediction = load_weights(module.weight_file("lite"))[1]["prediction"]
     assert (prediction["gain"], prediction["middle"]) == (LITE.prediction.gain, LITE.prediction.middle)

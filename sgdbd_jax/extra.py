@@ -1,0 +1,27 @@
+"""Packages that only some parts need: the extras."""
+
+import importlib
+from types import ModuleType
+
+from sgdbd_jax.errors import Unavailable
+
+PACKAGES = {  # by the modules' first names: what is installed, and the extra that brings it
+    "flatbuffers": ("flatbuffers", "export"),
+    "onnx": ("onnx", "export"),
+    "onnxruntime": ("onnxruntime", "export"),
+    "skimage": ("scikit-image", "baselines"),
+    "sklearn": ("scikit-learn", "baselines"),
+}
+
+
+def needed(module: str, purpose: str) -> ModuleType:
+    """A module of a package that may not be installed.
+
+    Raises:
+        Unavailable: it is not.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package, extra = PACKAGES[module.partition(".")[0]]
+        raise Unavailable(f"{purpose}: needs {package}; pip install 'sgdbd_jax[{extra}]'") from error
