@@ -3,7 +3,8 @@
 Writes an 8-bit `NAME.mask.png` a photo, at the size the photo is displayed at, white = in focus, and what else is asked
 for; and report.csv, report.jsonl and report.html, which hold every photo, those that failed with the reason. Photos of
 a folder keep their place under it; those that would share a name get `NAME`, `NAME-2`, ..., names too long are cut, and
-the command says so. A second run into one DIR is refused while the first is at work.
+the command says so. A second run into one DIR is refused while the first is at work. With `--xmp`, sidecars lie beside
+the photos.
 
 Exit code: 0; 1 if anything failed, though the others are done; 2 if there was nothing to do or no way to do it; 143
 stopped by SIGTERM, or 130 by Ctrl-C, after the report of what was done. With `--resume` the same command does the rest.
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sgdbd_jax.backend import start_jax
-from sgdbd_jax.cli import command, compiled
+from sgdbd_jax.cli import command, compiled, culling
 from sgdbd_jax.cli.stopping import stopping
 from sgdbd_jax.errors import UserError, shown
 
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
 def main(argv: list[str] | None = None) -> int:
     """Parses `argv`, writes the results and the report, and returns the exit code."""
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
+    culling.check(parser, options)
     compiled.keep()
     start_jax()
 
@@ -56,6 +59,8 @@ def main(argv: list[str] | None = None) -> int:
         full=options.full,
         max_pixels=options.max_pixels or MAX_PIXELS,
         resume=options.resume,
+        bursts=culling.asked_bursts(options),
+        sidecars=culling.asked_sidecars(options),
     )
     detector = request.load_detector()
     with alone(options.out, say=_say):
@@ -70,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
     print(_summary(outcome, options.out))
     if signals:
         return 128 + signals[0]
-    return 0 if not outcome.failed else 1 if outcome.done else 2
+    return 0 if not outcome.failed and not outcome.sidecars else 1 if outcome.done else 2
 
 
 def start() -> None:
@@ -117,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         help="also NAME.binary.png, a mask without greys. In focus is what the mask gives at least 0.5; at least 1.5"
         " times its mean, as in the paper's evaluation; or at least 0.9, what surely is",
     )
+    culling.add_options(parser)
     return parser
 
 
@@ -143,7 +149,12 @@ def _say_what_gave_no_photos(inputs: Inputs) -> None:
 
 
 def _summary(outcome: Outcome, out: Path) -> str:
-    counts = {"done before": outcome.done_before, "failed": outcome.failed, "left": outcome.left}
+    counts = {
+        "done before": outcome.done_before,
+        "failed": outcome.failed,
+        "left": outcome.left,
+        "without a sidecar": outcome.sidecars,
+    }
     rest = "".join(f"; {count} {what}" for what, count in counts.items() if count)
     return f"{outcome.done} mask{'' if outcome.done == 1 else 's'} and report.html in {shown(out)}{rest}"
 

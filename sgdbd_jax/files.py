@@ -41,23 +41,24 @@ def check_folder(folder: str | os.PathLike, names: Sequence[str] = ()) -> None:
         raise UserError(f"{taken[0]}: cannot be written (it is a folder); move it away, or name another folder")
 
 
-def write_atomically(path: str | os.PathLike, data: bytes, *, durable: bool = True) -> None:
+def write_atomically(path: str | os.PathLike, data: bytes, *, durable: bool = True, mode: int = 0o644) -> None:
     """Writes `data` beside `path` and renames it into place, so that no reader ever sees half a file.
 
     Args:
         path: the file; its folder is made.
         data: all that it shall hold.
         durable: whether it is on the disk before the function returns; else a power failure may empty it.
+        mode: who may read and write it.
 
     Raises:
         UserError: the operating system refuses (full disk, no permission); an earlier file stays as it was.
     """
-    with atomic_file(path, durable=durable) as file:
+    with atomic_file(path, durable=durable, mode=mode) as file:
         file.write(data)
 
 
 @contextlib.contextmanager
-def atomic_file(path: str | os.PathLike, *, durable: bool = True) -> Iterator[IO[bytes]]:
+def atomic_file(path: str | os.PathLike, *, durable: bool = True, mode: int = 0o644) -> Iterator[IO[bytes]]:
     """A file to write bit by bit, which takes the place of `path` at the end. See `write_atomically`."""
     path = Path(path)
     temporary = None
@@ -69,7 +70,7 @@ def atomic_file(path: str | os.PathLike, *, durable: bool = True) -> Iterator[IO
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
+        os.chmod(temporary, mode)
         os.replace(temporary, path)
         temporary = None
     except OSError as error:
@@ -83,7 +84,7 @@ def atomic_file(path: str | os.PathLike, *, durable: bool = True) -> Iterator[IO
 def remove_unfinished(folder: Path) -> None:
     """Removes what `atomic_file` left in a folder when its process was killed, if that is more than a minute ago."""
     with contextlib.suppress(OSError):  # nothing depends on it
-        for path in folder.glob(f"{TEMPORARY}*"):
+        for path in folder.glob(f"{TEMPORARY}{'[a-z0-9_]' * 8}"):  # as `tempfile` names them: other files may be beside
             if time.time() - path.stat().st_mtime > 60:
                 path.unlink()
 

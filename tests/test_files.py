@@ -1,4 +1,4 @@
-"""A folder for results is refused before the work, and left as it was."""
+"""A folder for results is refused before the work, and left as it was; of unfinished files ours alone are removed."""
 
 import os
 import tempfile
@@ -6,7 +6,7 @@ import tempfile
 import pytest
 
 from sgdbd_jax.errors import UserError
-from sgdbd_jax.files import check_folder
+from sgdbd_jax.files import TEMPORARY, atomic_file, check_folder, remove_unfinished
 
 
 def test_a_folder_that_can_be_made_or_written_passes_and_nothing_is_left_in_it(tmp_path):
@@ -41,3 +41,14 @@ def test_a_folder_that_may_not_be_written_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     with pytest.raises(UserError, match=r"out: cannot be written \(Permission denied\)"):
         check_folder(tmp_path / "out")
+
+
+def test_files_that_a_kill_left_are_removed_and_those_of_others_are_not(tmp_path):
+    with atomic_file(tmp_path / "a"):
+        (left,) = os.listdir(tmp_path)
+    names = [left, f"{TEMPORARY}notes.txt", f"{TEMPORARY}a", f"{TEMPORARY}Document"]
+    for name in names:
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1, 1))
+    remove_unfinished(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted(["a", *names[1:]])

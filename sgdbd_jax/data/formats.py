@@ -40,6 +40,7 @@ _SUFFIXES = {
     " .srf .srw .x3f",
 }
 SUFFIXES = frozenset(" ".join(_SUFFIXES.values()).split())
+RAW_SUFFIXES = frozenset(_SUFFIXES["camera raw"].split())
 EXPECTED = "files ending in .avif, .bmp, .gif, .heic, .jpg, .png, .tif, .webp or the like"  # for messages
 
 
@@ -114,6 +115,11 @@ def is_photo(path: str | os.PathLike) -> bool:
 def has_photo_suffix(name: str) -> bool:
     """Whether a file's name ends as those of image files do, in upper or lower case."""
     return os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def has_raw_suffix(name: str) -> bool:
+    """Whether a file's name ends as those of camera raw do, in upper or lower case."""
+    return os.path.splitext(name)[1].lower() in RAW_SUFFIXES
 
 
 def _begins_as_image(path: str | os.PathLike) -> bool:

@@ -40,7 +40,7 @@ class Inputs:
     Attributes:
         photos: each file once, however many arguments and links lead to it; those of a folder sorted.
         refused: arguments, and folders under them, that give no photos, and why.
-        results: files that were left out, for they are named as results of the command are.
+        results: files that were left out, for they are named as results of the command are, sidecars among them.
     """
 
     photos: list[Photo] = field(default_factory=list)
@@ -69,12 +69,17 @@ def find_photos(arguments: Iterable[str], *, recursive: bool, read_list: Callabl
         matches = [] if os.path.lexists(argument) else _matches(argument, inputs)
         for path in matches or [argument]:
             for photo in _photos(path, recursive, inputs):
-                if is_result(photo.path.name) or THUMBNAILS in photo.path.as_posix().split("/"):
+                if _is_result(photo.path):
                     inputs.results.add(photo.path)
                 elif (real := _real(photo.path, folders)) not in seen:
                     seen.add(real)
                     inputs.photos.append(photo)
     return inputs
+
+
+def _is_result(path: Path) -> bool:
+    """Whether a file is named as results are, or as sidecars, which patterns give with the photos that they are of."""
+    return is_result(path.name) or path.suffix.lower() == ".xmp" or THUMBNAILS in path.as_posix().split("/")
 
 
 def _expand(arguments: Iterable[str], read_list: Callable[[], bytes]) -> Iterator[str]:

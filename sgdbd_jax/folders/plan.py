@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from sgdbd_jax.folders.inputs import Inputs, Photo
 from sgdbd_jax.folders.naming import fitting, name_results
 from sgdbd_jax.folders.outputs import Results
 from sgdbd_jax.folders.record import Record, failure
+from sgdbd_jax.folders.sidecars import Sidecars
 from sgdbd_jax.folders.thumbnails import has_thumbnails
 
 
@@ -32,6 +34,8 @@ class Request:
         work_size, refine, full: as `Detector.load` takes them.
         max_pixels: of a photo; larger ones are refused.
         resume: whether photos are left out whose results are there already, made with the same settings.
+        bursts: the longest time in seconds from one shot of a burst to the next; `None`: bursts are not looked for.
+        sidecars: which ones photos get, if any; neither they nor bursts count as settings.
     """
 
     out: Path
@@ -42,6 +46,8 @@ class Request:
     full: bool = False
     max_pixels: int = MAX_PIXELS
     resume: bool = False
+    bursts: float | None = None
+    sidecars: Sidecars | None = None
 
     def load_detector(self) -> Detector:
         """The detector that makes the masks.
@@ -82,8 +88,9 @@ class Plan:
     jobs: Sequence[tuple[Photo, str]]
 
     def records(self) -> Iterator[Record]:
-        """What the report holds before any work; photos that are to be worked on are not among them."""
-        yield from map(self.earlier.__getitem__, self.kept)
+        """What the report holds before any work: no photo to be worked on, and no bursts: a run finds them anew."""
+        for path in self.kept:
+            yield dataclasses.replace(self.earlier[path], burst=None, best=False)
         for path, reason in self.inputs.refused.items():
             yield failure(os.path.abspath(path), "", reason)
 
@@ -130,6 +137,8 @@ def _is_done(request: Request, settings: str, photo: Photo, name: str, record: R
     """Whether all files are there, of that photo as it is now, and as they were written."""
     if record.settings != settings or record.name != name:
         return False
+    if request.bursts is not None and (record.focus is None or record.focus.sharpness is None):
+        return False  # of an earlier version, which did not measure it
     files = {ending: request.out / (name + ending) for ending in request.results.endings}
     try:
         if record.photo is None:  # of an earlier version: nothing of the photo may have changed since

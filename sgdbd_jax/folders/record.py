@@ -26,6 +26,9 @@ class Record:
     settings: str = ""  # what its results were made with: only with the same are they taken as done
     photo: Identity | None = None  # the file that was read; earlier versions did not tell
     files: Mapping[str, int] = field(default_factory=dict)  # its results: the end of a file's name -> bytes
+    taken: str = ""  # when, by its EXIF block, as "2026-05-04T12:34:56.780000"
+    burst: int | None = None  # the number of its burst, where bursts were asked for
+    best: bool = False  # whether it is its burst's sharpest
 
 
 def failure(path: str, name: str, reason: str) -> Record:
@@ -34,12 +37,13 @@ def failure(path: str, name: str, reason: str) -> Record:
 
 
 def to_row(record: Record) -> dict[str, Any]:
-    """A record as JSON has it. Numbers are rounded: shares and score to 4 digits, places to a tenth of a pixel."""
+    """A record as JSON has it. Numbers are rounded: shares and scores to 4 digits, places to a tenth of a pixel."""
     row = vars(record) | {"seconds": round(record.seconds, 3), "photo": record.photo and vars(record.photo)}
     if record.focus is not None:
         numbers = {key: round(getattr(record.focus, key), 4) for key in ("share", "score", "unknown")}
+        sharpness = record.focus.sharpness and round(record.focus.sharpness, 4)
         centre = record.focus.centre and [round(value, 1) for value in record.focus.centre]
-        row["focus"] = vars(record.focus) | numbers | {"centre": centre}
+        row["focus"] = vars(record.focus) | numbers | {"centre": centre, "sharpness": sharpness}
     return row
 
 
@@ -57,13 +61,17 @@ def from_line(line: bytes) -> Record:
     try:
         row = json.loads(line.decode(errors="replace"))
         focus, photo = row.pop("focus"), row.pop("photo", None)
-        if not isinstance(row["path"], str) or not isinstance(row["name"], str) or not isinstance(row["error"], str):
+        row["taken"] = row.get("taken", "")
+        if not all(isinstance(row[key], str) for key in ("path", "name", "error", "taken")):
             raise TypeError(row)
         if focus is not None:
             box, centre = (None if focus[key] is None else tuple(map(float, focus[key])) for key in ("box", "centre"))
             box = None if box is None else tuple(map(int, box))
             numbers = {key: float(focus[key]) for key in ("share", "score", "unknown")}
-            focus = Focus(**focus | numbers | {"box": box, "centre": centre, "flags": tuple(focus["flags"])})
+            sharpness = None if focus.get("sharpness") is None else float(focus["sharpness"])
+            rest = {"box": box, "centre": centre, "flags": tuple(focus["flags"]), "sharpness": sharpness}
+            focus = Focus(**focus | numbers | rest)
+        row["burst"] = None if row.get("burst") is None else int(row["burst"])
         return Record(**row, focus=focus, photo=None if photo is None else Identity(**photo))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"no line of a report: {line[:80]!r}") from error

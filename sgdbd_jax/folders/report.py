@@ -7,9 +7,10 @@ read; table and pages are views of them.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ PAGE = 2000  # photos on a page
 COLUMNS = (
     *("path", "name", "status", "error", "width", "height", "score", "share", "unknown"),
     *("left", "top", "right", "bottom", "centre_x", "centre_y", "flags", "seconds"),
+    *("sharpness", "taken", "burst", "best"),
 )
 FORMULA = tuple("=+-@\t\r\n")  # what makes a spreadsheet calculate a cell
 
@@ -55,6 +57,25 @@ def write(out: Path, records: Iterable[Record]) -> None:
 def append(out: Path) -> Appending:
     """Opens the report that `write` wrote, for more records; `show` then shows them."""
     return Appending(out / LINES)
+
+
+def note_bursts(out: Path, bursts: Mapping[str, tuple[int, bool]]) -> None:
+    """Writes into the lines which photos belong to which burst, and which are the best; `show` then shows it.
+
+    Args:
+        out: the folder.
+        bursts: path -> number, and whether it is the best; those that are not in it belong to none.
+
+    Raises:
+        UserError: the lines cannot be written.
+    """
+    none = (None, False)
+    noted = (
+        dataclasses.replace(record, burst=burst, best=best)
+        for path, record in read(out).items()
+        for burst, best in [bursts.get(path, none)]
+    )
+    write_lines(out / LINES, noted)
 
 
 def show(out: Path) -> None:
@@ -104,6 +125,7 @@ def _cells(record: Record) -> dict[str, Any]:
     cells = to_row(record)
     if not record.width:
         cells |= {"width": "", "height": ""}
+    cells["best"] = "yes" if record.best else "no" if record.burst is not None else ""
     cells |= {key: f"'{cells[key]}" for key in ("path", "name", "error") if cells[key].startswith(FORMULA)}
     if (focus := cells.pop("focus")) is not None:
         cells |= focus | {"flags": " ".join(focus["flags"])}

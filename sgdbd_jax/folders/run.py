@@ -9,9 +9,12 @@ from dataclasses import dataclass
 
 from sgdbd_jax.data.threads import work_ahead
 from sgdbd_jax.detection.detector import Detector
+from sgdbd_jax.errors import UserError
 from sgdbd_jax.files import remove_unfinished
 from sgdbd_jax.folders import report
+from sgdbd_jax.folders.bursts import mark_bursts, thumbnail_looks
 from sgdbd_jax.folders.plan import Plan
+from sgdbd_jax.folders.sidecars import Sidecars
 from sgdbd_jax.folders.thumbnails import thumbnail_folders
 from sgdbd_jax.folders.worker import WORKERS, Worker
 
@@ -26,6 +29,7 @@ class Outcome:
     done_before: int  # of these, from an earlier one
     failed: int  # and arguments that gave no photos
     left: int  # were not reached when the run was stopped
+    sidecars: int = 0  # that could not be written
 
 
 def run(
@@ -37,6 +41,9 @@ def run(
     progress: Callable[[], object],
 ) -> Outcome:
     """Makes the results. The report is written before the first photo; each adds its line; at the end all is shown.
+
+    Bursts, and then sidecars, follow when all photos are done: not at a stop, after which the same request, to resume,
+    makes up for them.
 
     Nobody else may write into the folder meanwhile; see `alone`.
 
@@ -63,7 +70,7 @@ def run(
     )
     jobs = itertools.takewhile(lambda _: not should_stop(), plan.jobs)
     with report.append(request.out) as lines:
-        saved = time.monotonic()
+        saved, ended = time.monotonic(), False
         try:
             for record in work_ahead(worker, jobs, workers=WORKERS):
                 if record is None:  # left, at a stop
@@ -74,13 +81,49 @@ def run(
                 if time.monotonic() > saved + SAVE_EVERY:
                     lines.sync()
                     saved = time.monotonic()
+            ended = not should_stop()
         finally:
             lines.check()  # pages of a folder that was moved away are not written into the one that took its place
+            if ended and request.bursts is not None:
+                records = report.read(request.out)
+                mine = [records[path] for photo in plan.inputs.photos if (path := photo.absolute) in records]
+                looks = thumbnail_looks(request.out)
+                marks = mark_bursts(mine, looks, seconds=request.bursts, should_stop=should_stop)
+                if ended := not should_stop():
+                    report.note_bursts(request.out, marks)
             report.show(request.out)
+    sidecars = _write_sidecars(plan, request.sidecars, say, should_stop) if ended and request.sidecars else 0
     before = len(plan.inputs.photos) - len(plan.jobs)
     return Outcome(
         done=before + ends["done"],
         done_before=before,
         failed=ends["failed"] + len(plan.inputs.refused),
         left=len(plan.jobs) - ends.total(),
+        sidecars=sidecars,
     )
+
+
+def _write_sidecars(plan: Plan, sidecars: Sidecars, say: Callable[[str], None], should_stop: Callable[[], bool]) -> int:
+    """Writes the sidecars of photos that are done, from this run or an earlier one.
+
+    Returns:
+        How many could not be written; each is said.
+    """
+    records, failed = report.read(plan.request.out), 0
+    paths = {photo.path: photo.absolute for photo in plan.inputs.photos}
+    done = [photo for photo, path in paths.items() if path in records and records[path].focus is not None]
+    chosen = sidecars.chosen(done, asked=paths)
+    for folder in {path.parent for path in chosen}:
+        remove_unfinished(folder)
+    for count, (path, photo) in enumerate(chosen.items()):
+        if should_stop():
+            say(f"note: sidecars left: {len(chosen) - count}; the same command with --resume writes them")
+            break
+        try:
+            sidecars.write(path, records[paths[photo]])
+        except UserError as error:
+            say(f"error: {error}")
+            failed += 1
+    if others := len(done) - len(chosen):
+        say(f"note: {others} without a sidecar, as a photo of the same name has it; raw files come first")
+    return failed

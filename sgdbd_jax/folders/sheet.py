@@ -52,6 +52,7 @@ def contact_sheet(records: Sequence[Record], number: int, spans: Sequence[Span],
     counts = f"{done} photo{'' if done == 1 else 's'}"
     if failed:  # where there are more pages, their links tell on which
         counts += f', <a href="#failed">{failed} failed</a>' if len(spans) == 1 else f", {failed} failed"
+    bursts = any(row["burst"] is not None for row in rows)
     return PAGE.format(
         generator=GENERATOR,
         style=STYLE,
@@ -60,6 +61,8 @@ def contact_sheet(records: Sequence[Record], number: int, spans: Sequence[Span],
         pages=_pages(number, spans),
         order="Order" if len(spans) == 1 else "Order of this page",
         cards="\n".join(cards),
+        by_burst=BY_BURST if bursts else "",
+        burst=BURST if bursts else "",
         failures=FAILURES.format(rows="\n".join(failures)) if failures else "",
         flags="\n".join(f"<dt>{_label(flag)}<dd>{html.escape(meaning)}." for flag, meaning in FLAGS.items()),
     )
@@ -87,6 +90,8 @@ def _card(place: int, row: dict[str, Any], out: Path) -> str:
         if os.path.exists(os.path.join(out, thumbnail := thumbnail_name(key, kind)))
     )
     flags = "".join(f'<b class="{flag}">{_label(flag)}</b>' for flag in map(html.escape, focus["flags"]))
+    if row["burst"] is not None:
+        flags += f'<b class="best">best of burst {row["burst"]}</b>' if row["best"] else f"<i>burst {row['burst']}</i>"
     box = "{}, {} to {}, {}".format(*focus["box"]) if focus["box"] else "none"
     centre = "{:.0f}, {:.0f}".format(*focus["centre"]) if focus["centre"] else "none"
     return CARD.format(
@@ -99,6 +104,7 @@ def _card(place: int, row: dict[str, Any], out: Path) -> str:
         box=box,
         centre=centre,
         flags=flags,
+        burst=LAST if row["burst"] is None else row["burst"],
         **{key: focus[key] for key in ("score", "share", "unknown")},
     )
 
@@ -119,6 +125,7 @@ def _label(flag: str) -> str:
     return flag.replace("_", " ")
 
 
+LAST = 10**9  # sorts after all bursts
 GENERATOR = '<meta name="generator" content="sgdbd">'
 
 STYLE = """\
@@ -151,6 +158,9 @@ svg path { stroke-width: 7; stroke-linecap: round; }
 .all_sharp { background: #1a7f43; }
 .nothing_sharp { background: #b3261e; }
 .low_confidence { background: #8a5a00; }
+.best { background: #1f5fbf; }
+.flags i { padding: 0 .5rem; border-radius: 1rem; font-size: .85rem; font-style: normal; color: var(--quiet);
+  border: 1px solid var(--line); }
 table { border-collapse: collapse; margin: .5rem 0 1.5rem; }
 td { padding: .3rem 2rem .3rem 0; border-top: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; margin-top: .5rem; max-width: 60rem; }
@@ -186,7 +196,7 @@ PAGE = """\
 <option value="score 1">softest first</option>
 <option value="share -1">most in focus first</option>
 <option value="share 1">least in focus first</option>
-</select></label>
+{by_burst}</select></label>
 </header>
 {pages}<main>
 {cards}
@@ -199,7 +209,7 @@ relative: for comparing photos of one kind, not a physical unit.
 <dt>in focus<dd>The share of the photo that the mask holds to be in focus. Box and dot are drawn around it, and at its
 centre; in pixels, from the upper left.
 <dt>unknown<dd>The share of the photo without texture, such as clear sky, where no method can tell what is in focus.
-{flags}
+{burst}{flags}
 </dl>
 </section>
 <script>
@@ -208,8 +218,13 @@ centre; in pixels, from the upper left.
 </html>
 """
 
+BY_BURST = '<option value="burst 1">by burst</option>\n'
+BURST = """\
+<dt>burst<dd>Shots of one scene in quick succession; the best is the one whose part in focus is the sharpest.
+"""
+
 CARD = """\
-<article id="{key}" data-place="{place}" data-score="{score}" data-share="{share}">
+<article id="{key}" data-place="{place}" data-score="{score}" data-share="{share}" data-burst="{burst}">
 <div class="pictures">
 {pictures}
 </div>

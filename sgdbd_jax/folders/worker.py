@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sgdbd_jax.data.metadata import when_taken
 from sgdbd_jax.data.photos import load_photo, load_smaller
 from sgdbd_jax.detection.detector import Detector
 from sgdbd_jax.detection.focus import measure
@@ -83,6 +84,7 @@ class Worker:
     def _work(self, photo: Photo, name: str) -> Record:
         before = _times(photo)
         with self._room.photo(lambda: self._load(photo)) as (pixels, size):
+            taken = when_taken(photo.path)
             identity = self._identity(photo, before)
             with self._network:
                 self._go_on()
@@ -112,6 +114,7 @@ class Worker:
                 focus=focus,
                 photo=identity,
                 files=files,
+                taken=taken.isoformat() if taken else "",
             )
 
     def _load(self, photo: Photo) -> tuple[np.ndarray, tuple[int, int]]:

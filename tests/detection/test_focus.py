@@ -101,6 +101,24 @@ def test_a_mask_that_shrinks_as_its_photo_is_blurred_does_not_raise_the_score():
     assert score(blurred(photo, 1), sharpest) < score(photo)
 
 
+def test_the_sharpness_is_of_what_is_in_focus_alone_and_shows_a_blur_that_the_score_hardly_does():
+    left = np.zeros((512, 512), np.float32)
+    left[:, :256] = 1
+    photo, soft = BLOCKS.copy(), blurred(BLOCKS, 0.5)
+    photo[:, 256 + 8 :] = blurred(BLOCKS, 8)[:, 256 + 8 :]
+    assert measure(photo, left).sharpness == pytest.approx(measure(BLOCKS, left).sharpness, rel=1e-3)
+    sharp, less = measure(BLOCKS, left), measure(soft, left)
+    assert less.sharpness < 0.93 * sharp.sharpness and less.score > 0.98 * sharp.score
+    assert measure(BLOCKS, full(BLOCKS, 0)).sharpness == 0
+
+
+def test_blur_lowers_the_sharpness_and_exposure_does_not(scene):
+    photo, mask = scene
+    values = [measure(blurred(photo, sigma), mask).sharpness for sigma in (0, 0.5, 1, 2, 4)]
+    assert (np.diff(values) < 0).all()
+    assert measure(photo // 2, mask).sharpness == pytest.approx(values[0], rel=0.02)
+
+
 def test_a_photo_with_nothing_in_focus_has_the_score_of_all_of_it():
     assert score(TEXTURE, full(TEXTURE, 0)) == pytest.approx(score(TEXTURE))
 

@@ -708,11 +708,11 @@ def test_half_written_files_of_a_killed_run_are_removed(run, tmp_path, out):
     assert run(photo, "--recursive") == 0
     (thumbnails,) = (path.parent for path in out.rglob("*.photo.jpg"))
     for folder in (out, out / "trip", thumbnails):
-        (folder / ".writing-old").touch()
-        os.utime(folder / ".writing-old", (1, 1))
-        (folder / ".writing-young").touch()
+        (folder / ".writing-0123_abc").touch()
+        os.utime(folder / ".writing-0123_abc", (1, 1))
+        (folder / ".writing-young___").touch()
     assert run(photo, "--recursive") == 0
-    assert {path.name for path in out.rglob(".writing-*")} == {".writing-young"}
+    assert {path.name for path in out.rglob(".writing-*")} == {".writing-young___"}
 
 
 def test_a_folder_that_is_removed_while_a_run_writes_is_told(run, tmp_path, out, monkeypatch):

@@ -243,6 +243,15 @@ def test_results_of_the_command_are_not_photos(here):
     assert inputs.results == {Path(f"a.{kind}.png") for kind in ("mask", "overlay", "cutout", "binary")}
 
 
+def test_sidecars_beside_photos_are_not_photos(here):
+    """Nor a reason to fail, where the shell gives all files of a folder."""
+    touch("a.jpg", "a.jpg.xmp", "b.XMP")
+    for arguments in (["a.jpg", "a.jpg.xmp", "b.XMP"], ["*"]):
+        inputs = find_photos(arguments, recursive=False, read_list=bytes)
+        assert [photo.place for photo in inputs.photos] == ["a"] and inputs.refused == {}
+        assert inputs.results == {Path("a.jpg.xmp"), Path("b.XMP")}
+
+
 def test_thumbnails_of_a_report_are_not_photos(here):
     """Also where results lie among the photos."""
     touch("a.jpg", "report_thumbnails/ab/abcd.photo.jpg")

@@ -29,11 +29,17 @@ def jpeg(level: int) -> bytes:
 
 
 PHOTO, OVERLAY = jpeg(200), jpeg(90)
-FOCUS = Focus(0.25, 0.6789, (10, 20, 330, 480), (123.4, 250.0), 0.125, ("nothing_sharp", "low_confidence"))
+FOCUS = Focus(0.25, 0.6789, (10, 20, 330, 480), (123.4, 250.0), 0.125, ("nothing_sharp", "low_confidence"), 0.4321)
 FILE = Identity(1234, 5, 6, "0123456789abcdef")
-DONE = Record("trip/a.jpg", "trip/a", 640, 480, "done", "", 1.25, FOCUS, "weights abc", FILE, {".mask.png": 70})
+TAKEN = "2026-05-04T12:34:56.250000"
+DONE = Record(
+    *("trip/a.jpg", "trip/a", 640, 480, "done", "", 1.25, FOCUS, "weights abc", FILE, {".mask.png": 70}),
+    *(TAKEN, 3, True),
+)
 FAILED = Record("trip/b.jpg", "trip/b", 0, 0, "failed", "empty file (0 bytes)", 0.0, None)
-EMPTY = dataclasses.replace(DONE, path="c.png", name="c", focus=Focus(0.0, 0.0, None, None, 1.0, ("nothing_sharp",)))
+EMPTY = dataclasses.replace(
+    DONE, path="c.png", name="c", focus=Focus(0.0, 0.0, None, None, 1.0, ("nothing_sharp",)), taken="", best=False
+)
 AWKWARD = [
     "a b.jpg",
     "two\nlines\r.jpg",
@@ -93,10 +99,12 @@ def awkward() -> list[Record]:
 def test_a_row_of_the_table_is_a_photo(tmp_path):
     write(tmp_path, [DONE, FAILED, EMPTY])
     assert (tmp_path / "report.csv").read_text("utf-8").splitlines() == [
-        "path,name,status,error,width,height,score,share,unknown,left,top,right,bottom,centre_x,centre_y,flags,seconds",
-        "trip/a.jpg,trip/a,done,,640,480,0.6789,0.25,0.125,10,20,330,480,123.4,250.0,nothing_sharp low_confidence,1.25",
-        "trip/b.jpg,trip/b,failed,empty file (0 bytes),,,,,,,,,,,,,0.0",
-        "c.png,c,done,,640,480,0.0,0.0,1.0,,,,,,,nothing_sharp,1.25",
+        "path,name,status,error,width,height,score,share,unknown,left,top,right,bottom,centre_x,centre_y,flags,seconds,"
+        "sharpness,taken,burst,best",
+        "trip/a.jpg,trip/a,done,,640,480,0.6789,0.25,0.125,10,20,330,480,123.4,250.0,nothing_sharp low_confidence,1.25,"
+        "0.4321,2026-05-04T12:34:56.250000,3,yes",
+        "trip/b.jpg,trip/b,failed,empty file (0 bytes),,,,,,,,,,,,,0.0,,,,",
+        "c.png,c,done,,640,480,0.0,0.0,1.0,,,,,,,nothing_sharp,1.25,,,3,no",
     ]
 
 
@@ -106,9 +114,10 @@ def test_a_line_is_an_object_that_people_can_read(tmp_path):
     assert lines[0] == (
         '{"path": "trip/a.jpg", "name": "trip/a", "width": 640, "height": 480, "status": "done", "error": "",'
         ' "seconds": 1.25, "focus": {"share": 0.25, "score": 0.6789, "box": [10, 20, 330, 480],'
-        ' "centre": [123.4, 250.0], "unknown": 0.125, "flags": ["nothing_sharp", "low_confidence"]},'
-        ' "settings": "weights abc", "photo": {"bytes": 1234, "modified": 5, "changed": 6,'
-        ' "sha256": "0123456789abcdef"}, "files": {".mask.png": 70}}'
+        ' "centre": [123.4, 250.0], "unknown": 0.125, "flags": ["nothing_sharp", "low_confidence"],'
+        ' "sharpness": 0.4321}, "settings": "weights abc", "photo": {"bytes": 1234, "modified": 5, "changed": 6,'
+        ' "sha256": "0123456789abcdef"}, "files": {".mask.png": 70},'
+        ' "taken": "2026-05-04T12:34:56.250000", "burst": 3, "best": true}'
     )
     assert json.loads(lines[1])["focus"] is None
 
@@ -211,6 +220,25 @@ def test_the_sheet_can_be_sorted(tmp_path):
     assert all(f"data-{key}" in card and sign in ("1", "-1") for key, sign in orders for card in cards)
 
 
+def test_the_sheet_is_sorted_by_burst_with_what_is_in_none_at_the_end(tmp_path):
+    single = dataclasses.replace(DONE, path="d.jpg", burst=None, best=False)
+    write(tmp_path, [DONE, single, EMPTY])
+    page = sheet(tmp_path)
+    first, last, second = (int(card["data-burst"] or "") for card in page.all("article"))
+    assert (first, second) == (3, 3) and last > 10**6
+    assert ["burst", "1"] in [(option["value"] or "").split() for option in page.all("option")]
+    assert [text for tag, text in page.text if tag == "i"] == ["burst 3"]
+    write(tmp_path, [single])  # as where bursts were not asked for
+    assert not any("burst" in text for tag, text in sheet(tmp_path).text if tag in ("option", "dt"))
+
+
+def test_bursts_are_noted_in_the_lines_in_their_order(tmp_path):
+    write(tmp_path, [DONE, FAILED, EMPTY])
+    report.note_bursts(tmp_path, {EMPTY.path: (7, True)})
+    rest = dataclasses.replace(DONE, burst=None, best=False)
+    assert list(read(tmp_path).values()) == [rest, FAILED, dataclasses.replace(EMPTY, burst=7, best=True)]
+
+
 def test_a_card_tells_the_numbers_and_marks_box_and_centre(tmp_path):
     write_thumbnails(tmp_path, DONE.path, (PHOTO, OVERLAY))
     write(tmp_path, [DONE])
@@ -218,7 +246,7 @@ def test_a_card_tells_the_numbers_and_marks_box_and_centre(tmp_path):
     texts = [text.strip() for _, text in page.text]
     for text in ("0.68", "25% in focus, 12% unknown", "640 x 480; box 10, 20 to 330, 480; centre 123, 250"):
         assert text in texts
-    assert [text for tag, text in page.text if tag == "b"] == ["nothing sharp", "low confidence"]
+    assert [text for tag, text in page.text if tag == "b"] == ["nothing sharp", "low confidence", "best of burst 3"]
     assert page.all("svg")[0]["viewbox"] == "0 0 640 480"
     (box,) = page.all("rect")
     assert [box[key] for key in ("x", "y", "width", "height")] == ["10", "20", "320", "460"]
@@ -261,6 +289,13 @@ def test_a_line_that_is_no_record_is_left_out(tmp_path, value):
     with (tmp_path / "report.jsonl").open("a") as file:
         file.write(value + "\n")
     assert read(tmp_path) == {DONE.path: DONE}
+
+
+def test_a_line_with_no_text_for_a_time_is_left_out(tmp_path):
+    write(tmp_path, [DONE, FAILED])
+    path = tmp_path / "report.jsonl"
+    path.write_text(path.read_text().replace(f'"{TAKEN}"', "null"))
+    assert read(tmp_path) == {FAILED.path: FAILED}
 
 
 def test_without_its_thumbnails_a_photo_has_its_numbers(tmp_path):
@@ -412,7 +447,9 @@ def earlier_report(folder: Path, photo: str = base64.b64encode(PHOTO).decode()) 
 
 def test_pictures_that_a_page_of_an_earlier_version_holds_are_kept(tmp_path):
     earlier_report(tmp_path)
-    assert read(tmp_path) == {DONE.path: dataclasses.replace(DONE, photo=None, files={})}
+    focus = dataclasses.replace(FOCUS, sharpness=None)
+    earlier = dataclasses.replace(DONE, focus=focus, photo=None, files={}, taken="", burst=None, best=False)
+    assert read(tmp_path) == {DONE.path: earlier}
     write(tmp_path, read(tmp_path).values())
     for _ in range(2):  # the second time there is none in the page
         assert pictures(tmp_path, sheet(tmp_path)) == [PHOTO, OVERLAY]
