@@ -1,7 +1,8 @@
 """The commands, a file each: `python -m experiments` lists them, `python -m experiments.NAME --help` explains one."""
 
 COMMANDS = {
-    "predict": "masks and focus reports for photos; also installed as sgdbd",
+    "predict": "masks and focus reports for photos and clips; also installed as sgdbd",
+    "stack": "focus stacks: which photo is sharp where, and a picture that is sharp all over",
     "train": "trains a detector, on your photos or on scenes that it makes",
     "evaluate": "scores masks, or a detector's, against true masks",
     "results": "the table of what each part of the recipe is worth",

@@ -1,10 +1,11 @@
-"""Masks and focus reports for photos: `python -m experiments.predict PATH... --out DIR`, or `sgdbd PATH... --out DIR`.
+"""Masks and focus reports for photos, and clips: `python -m experiments.predict PATH... --out DIR`, or `sgdbd`.
 
 Writes an 8-bit `NAME.mask.png` a photo, at the size the photo is displayed at, white = in focus, and what else is asked
 for; and report.csv, report.jsonl and report.html, which hold every photo, those that failed with the reason. Photos of
 a folder keep their place under it; those that would share a name get `NAME`, `NAME-2`, ..., names too long are cut, and
 the command says so. A second run into one DIR is refused while the first is at work. With `--xmp`, sidecars lie beside
-the photos.
+the photos. A clip gets `NAME.frames.csv`, `NAME.overlay.mp4`, and what else is asked for, and stands in the report by
+its sharpest frame.
 
 Exit code: 0; 1 if anything failed, though the others are done; 2 if there was nothing to do or no way to do it; 143
 stopped by SIGTERM, or 130 by Ctrl-C, after the report of what was done. With `--resume` the same command does the rest.
@@ -42,17 +43,26 @@ def main(argv: list[str] | None = None) -> int:
     from sgdbd_jax.detection.shipped import weight_file
     from sgdbd_jax.files import check_folder
     from sgdbd_jax.folders.alone import alone
+    from sgdbd_jax.folders.clips import ClipResults
     from sgdbd_jax.folders.inputs import find_photos
     from sgdbd_jax.folders.outputs import Results
     from sgdbd_jax.folders.plan import Request, make_plan
     from sgdbd_jax.folders.run import run
+    from sgdbd_jax.video.reading import can_read
 
     check_folder(options.out)
-    inputs = find_photos(options.paths, recursive=options.recursive, read_list=lambda: sys.stdin.buffer.read())
-    _say_what_gave_no_photos(inputs)
+    inputs = find_photos(
+        options.paths,
+        recursive=options.recursive,
+        read_list=lambda: sys.stdin.buffer.read(),
+        clips=can_read() and not options.no_clips,
+    )
+    _say_what_gave_no_photos(inputs, without_clips=options.no_clips)
+    _say_what_of_clips_means_nothing(options, sum(photo.clip for photo in inputs.photos), len(inputs.photos))
     request = Request(
         out=options.out,
         results=Results(options.polarity, options.overlay, options.cutout, options.binary),
+        clips=ClipResults(options.mask_names, options.sharpest),
         weights=None if options.weights is None else weight_file(options.weights),
         work_size=options.work_size,
         refine=command.asked_refinement(options),
@@ -71,7 +81,14 @@ def main(argv: list[str] | None = None) -> int:
             stopping("stopping after the photos in hand", at_once=True) as signals,
             tqdm(total=count, initial=count - len(plan.jobs), unit="photo", delay=1) as bar,
         ):
-            outcome = run(plan, detector, say=_say, should_stop=lambda: bool(signals), progress=bar.update)
+            outcome = run(
+                plan,
+                detector,
+                say=_say,
+                should_stop=lambda: bool(signals),
+                progress=bar.update,
+                watch=bar.set_postfix_str,
+            )
     print(_summary(outcome, options.out))
     if signals:
         return 128 + signals[0]
@@ -94,15 +111,15 @@ def _search_for_garbage() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sgdbd" if Path(sys.argv[0]).name == "sgdbd" else "python -m experiments.predict",
-        description="Finds what is in focus in photos: masks, and a report with a focus score a photo.",
+        description="Finds what is in focus in photos and clips: masks, and a report with a focus score a photo.",
         epilog="Paths that begin with a dash go last, after `--`.",
     )
     parser.add_argument(
         "paths",
         nargs="+",
         metavar="PATH",
-        help="a photo; a folder of photos; a pattern as 'trips/**/*.jpg'; or -, a list of these on standard input, one"
-        " a line or each ended by a NUL byte",
+        help="a photo or clip; a folder of them; a pattern as 'trips/**/*.jpg'; or -, a list of these on standard"
+        " input, one a line or each ended by a NUL byte",
     )
     parser.add_argument("--out", required=True, type=_folder, metavar="DIR", help="folder for the results")
     parser.add_argument("--recursive", action="store_true", help="also take the photos in folders of folders")
@@ -123,6 +140,19 @@ def _parser() -> argparse.ArgumentParser:
         " times its mean, as in the paper's evaluation; or at least 0.9, what surely is",
     )
     culling.add_options(parser)
+    clips = parser.add_argument_group("clips", "each gets NAME.frames.csv, a row a frame, and NAME.overlay.mp4")
+    clips.add_argument("--no_clips", action="store_true", help="leave out the clips of folders")
+    clips.add_argument(
+        "--mask_names",
+        choices=("colmap", "meshroom"),
+        help="also NAME.masks/, a mask without greys of each frame, named as this program finds it",
+    )
+    clips.add_argument(
+        "--sharpest",
+        type=_seconds,
+        metavar="SECONDS",
+        help="also NAME.frames/, the sharpest frame of each window of so many seconds",
+    )
     return parser
 
 
@@ -132,8 +162,22 @@ def _folder(text: str) -> Path:
     return Path(text)
 
 
-def _say_what_gave_no_photos(inputs: Inputs) -> None:
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"takes seconds, such as 0.5 or 2, not {text!r}")
+    return seconds
+
+
+def _say_what_gave_no_photos(inputs: Inputs, *, without_clips: bool) -> None:
     """Names arguments and files that are left out.
+
+    Args:
+        inputs: what arguments stand for.
+        without_clips: whether clips are left out because the user wants it so.
 
     Raises:
         UserError: no photos are left.
@@ -144,8 +188,26 @@ def _say_what_gave_no_photos(inputs: Inputs) -> None:
         names, more = ", ".join(map(shown, sorted(inputs.results)[:3])), len(inputs.results) - 3
         rest = f" and {more} more" if more > 0 else ""
         _say(f"warning: left out, for they are named as results of this command: {names}{rest}")
+    if inputs.clips_left and not without_clips:
+        count = len(inputs.clips_left)
+        left = "1 clip of a folder is" if count == 1 else f"{count} clips of folders are"
+        _say(f"warning: {left} left out; to have them done, pip install 'sgdbd_jax[video]'")
     if not inputs.photos:
         raise UserError("no photos; name files, or folders that hold some")
+
+
+def _say_what_of_clips_means_nothing(options: argparse.Namespace, clips: int, count: int) -> None:
+    """Names options without effect, and how many clips are to be done of `count` files, for they take long."""
+    of_photos = [name for name in ("overlay", "cutout") if getattr(options, name)]
+    if options.binary and not options.mask_names:
+        of_photos.append("binary")
+    if clips:
+        what = f"{clips} clip{'' if clips == 1 else 's'}, of which each frame takes as long as a photo"
+        _say(f"note: {what}; --no_clips leaves out those of folders")
+    elif options.mask_names or options.sharpest:
+        _say("warning: --mask_names and --sharpest are of clips, and there is none")
+    if clips == count and of_photos:
+        _say(f"warning: there are no photos, of which alone {', '.join(f'--{name}' for name in of_photos)} would be")
 
 
 def _summary(outcome: Outcome, out: Path) -> str:
@@ -156,7 +218,10 @@ def _summary(outcome: Outcome, out: Path) -> str:
         "without a sidecar": outcome.sidecars,
     }
     rest = "".join(f"; {count} {what}" for what, count in counts.items() if count)
-    return f"{outcome.done} mask{'' if outcome.done == 1 else 's'} and report.html in {shown(out)}{rest}"
+    masks, clips = outcome.done - outcome.clips, outcome.clips
+    made = [f"{masks} mask{'' if masks == 1 else 's'}"] if masks or not clips else []
+    made += [f"{clips} clip{'' if clips == 1 else 's'}"] if clips else []
+    return f"{', '.join(made)} and report.html in {shown(out)}{rest}"
 
 
 def _say(line: str) -> None:

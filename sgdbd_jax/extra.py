@@ -6,6 +6,7 @@ from types import ModuleType
 from sgdbd_jax.errors import Unavailable
 
 PACKAGES = {  # by the modules' first names: what is installed, and the extra that brings it
+    "av": ("PyAV", "video"),
     "flatbuffers": ("flatbuffers", "export"),
     "onnx": ("onnx", "export"),
     "onnxruntime": ("onnxruntime", "export"),

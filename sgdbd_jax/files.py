@@ -85,7 +85,7 @@ def remove_unfinished(folder: Path) -> None:
     """Removes what `atomic_file` left in a folder when its process was killed, if that is more than a minute ago."""
     with contextlib.suppress(OSError):  # nothing depends on it
         for path in folder.glob(f"{TEMPORARY}{'[a-z0-9_]' * 8}"):  # as `tempfile` names them: other files may be beside
-            if time.time() - path.stat().st_mtime > 60:
+            if time.time() - path.stat().st_mtime > 60 and not path.is_dir():
                 path.unlink()
 
 

@@ -10,6 +10,7 @@ from sgdbd_jax.data.formats import EXPECTED, has_photo_suffix, is_photo
 from sgdbd_jax.errors import UserError, abbreviate, shown
 
 RESULT_ENDINGS = (".mask.png", ".overlay.png", ".cutout.png", ".binary.png")  # of the files that `sgdbd` writes
+CLIP_OVERLAY = ".overlay.mp4"
 
 Warn = Callable[[str], object]  # told, in one line, of files that are left out
 
@@ -99,7 +100,7 @@ def _leave_out(images: list[Path], kept: list[Path], folder: str | os.PathLike, 
 
 def is_result(name: str) -> bool:
     """Whether a file is named as those that `sgdbd` writes."""
-    return name.lower().endswith(RESULT_ENDINGS)
+    return name.lower().endswith((*RESULT_ENDINGS, CLIP_OVERLAY))
 
 
 def bare_name(name: str) -> str:

@@ -12,20 +12,24 @@ from sgdbd_jax.data.formats import EXPECTED, is_photo
 from sgdbd_jax.data.listing import bare_name, is_result
 from sgdbd_jax.data.names import MARK, NO_MARK, lacks_mark, marked_text
 from sgdbd_jax.errors import UserError, shown
+from sgdbd_jax.folders.naming import is_frame
 from sgdbd_jax.folders.thumbnails import FOLDER as THUMBNAILS
+from sgdbd_jax.video.reading import PROGRAMS, is_clip
 
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A file that is to be read as a photo.
+    """A file that is to be read as a photo, or as a clip.
 
     Attributes:
         path: as the arguments have it.
         place: under the folder that was asked for, without its extension, as `trip/IMG_1`.
+        clip: whether it is a video.
     """
 
     path: Path
     place: str
+    clip: bool = False
 
     @property
     def absolute(self) -> str:
@@ -38,18 +42,22 @@ class Inputs:
     """What arguments stand for.
 
     Attributes:
-        photos: each file once, however many arguments and links lead to it; those of a folder sorted.
+        photos: each file once, however many arguments and links lead to it; those of a folder sorted. Clips, too.
         refused: arguments, and folders under them, that give no photos, and why.
         results: files that were left out, for they are named as results of the command are, sidecars among them.
+        clips_left: clips of folders that were left out.
     """
 
     photos: list[Photo] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     results: set[Path] = field(default_factory=set)
+    clips_left: list[Path] = field(default_factory=list)
 
 
-def find_photos(arguments: Iterable[str], *, recursive: bool, read_list: Callable[[], bytes]) -> Inputs:
-    """Finds the photos.
+def find_photos(
+    arguments: Iterable[str], *, recursive: bool, read_list: Callable[[], bytes], clips: bool = False
+) -> Inputs:
+    """Finds the photos, and the clips.
 
     Args:
         arguments: files; folders; patterns as `trips/**/*.jpg`; or `-`.
@@ -58,6 +66,7 @@ def find_photos(arguments: Iterable[str], *, recursive: bool, read_list: Callabl
             each ended by one, as `find -print0` writes them, for names with newlines. Names are bytes, as the system
             has them, unless the list begins with a byte order mark and is text of that encoding: UTF-8, 16 or 32.
             A mark that begins a name further down, as in joined lists, is no part of it unless such a file exists.
+        clips: also take the clips of folders; those that arguments name are taken anyway, and `.ts` only so.
 
     Raises:
         UserError: the list seems to be UTF-16 without a mark.
@@ -68,8 +77,8 @@ def find_photos(arguments: Iterable[str], *, recursive: bool, read_list: Callabl
         # What exists is meant as it stands, even if its name reads like a pattern.
         matches = [] if os.path.lexists(argument) else _matches(argument, inputs)
         for path in matches or [argument]:
-            for photo in _photos(path, recursive, inputs):
-                if _is_result(photo.path):
+            for photo in _photos(path, recursive, clips, inputs):
+                if _is_result(photo.path, argument):
                     inputs.results.add(photo.path)
                 elif (real := _real(photo.path, folders)) not in seen:
                     seen.add(real)
@@ -77,9 +86,14 @@ def find_photos(arguments: Iterable[str], *, recursive: bool, read_list: Callabl
     return inputs
 
 
-def _is_result(path: Path) -> bool:
-    """Whether a file is named as results are, or as sidecars, which patterns give with the photos that they are of."""
-    return is_result(path.name) or path.suffix.lower() == ".xmp" or THUMBNAILS in path.as_posix().split("/")
+def _is_result(path: Path, argument: str) -> bool:
+    """Whether the command wrote a file, or it is named as sidecars are. A clip's frames are photos to whoever names their folder."""
+    if is_result(path.name) or path.suffix.lower() == ".xmp" or THUMBNAILS in path.as_posix().split("/"):
+        return True
+    try:
+        return path.parent != Path(argument) and is_frame(path)
+    except OSError:  # which whoever reads the photo will tell
+        return False
 
 
 def _expand(arguments: Iterable[str], read_list: Callable[[], bytes]) -> Iterator[str]:
@@ -133,14 +147,21 @@ def _real(path: Path, folders: dict[str, str]) -> str:
     return os.path.join(folders[folder], name)
 
 
-def _photos(path: str, recursive: bool, inputs: Inputs) -> list[Photo]:
+def _photos(path: str, recursive: bool, clips: bool, inputs: Inputs) -> list[Photo]:
     """The photos of a file or folder; what else there is to say goes into `inputs`."""
     if os.path.isdir(path):
-        return _photos_in(path, recursive, inputs)
+        return _photos_in(path, recursive, clips, inputs)
     if trouble := _trouble(path):
         inputs.refused[path] = trouble
         return []
-    return [Photo(Path(path), bare_name(os.path.basename(path)))]
+    return [_photo(Path(path), Path(path).name)]
+
+
+def _photo(path: Path, place: str) -> Photo:
+    """That of a file, and of its place with the file's whole name."""
+    clip = is_clip(path.name)
+    bare = path.stem if clip else bare_name(path.name)
+    return Photo(path, f"{place[: len(place) - len(path.name)]}{bare}", clip)
 
 
 def _trouble(path: str | Path) -> str | None:
@@ -157,8 +178,8 @@ def _trouble(path: str | Path) -> str | None:
     return None
 
 
-def _photos_in(folder: str, recursive: bool, inputs: Inputs) -> list[Photo]:
-    """The files of a folder that are photos, as `is_photo` tells them."""
+def _photos_in(folder: str, recursive: bool, clips: bool, inputs: Inputs) -> list[Photo]:
+    """The files of a folder that are photos, as `is_photo` tells them, or clips."""
     refused: dict[str, str] = {}
 
     def refuse(error: OSError) -> None:
@@ -166,14 +187,21 @@ def _photos_in(folder: str, recursive: bool, inputs: Inputs) -> list[Photo]:
 
     photos = []
     for place, subfolders, files in os.walk(folder, onerror=refuse):
-        subfolders[:] = [name for name in subfolders if recursive and not name.startswith(".") and name != THUMBNAILS]
+        hidden = {name for name in subfolders if name.startswith(".") or name == THUMBNAILS}
+        subfolders[:] = [name for name in subfolders if recursive and name not in hidden]
         for path in (Path(place, name) for name in files if not name.startswith(".")):
-            if not is_photo(path):
+            if is_clip(path.name):
+                if path.suffix.lower() == PROGRAMS:  # to be named
+                    continue
+                if not clips:
+                    inputs.clips_left.append(path)
+                    continue
+            elif not is_photo(path):
                 continue
             if os.path.islink(path) and (trouble := _trouble(path)):
                 refused[str(path)] = trouble
             else:
-                photos.append(Photo(path, path.relative_to(folder).with_name(bare_name(path.name)).as_posix()))
+                photos.append(_photo(path, path.relative_to(folder).as_posix()))
     if not photos and not refused:
         refused[folder] = f"no photos; expected {EXPECTED}" + ("" if recursive else ", or --recursive for its folders")
     inputs.refused |= refused

@@ -118,8 +118,12 @@ def binary_mask(mask: np.ndarray, kind: Binary) -> np.ndarray:
     Returns:
         `[H, W]` uint8, 255 = in focus, else 0.
     """
-    thresholds = {"fixed": 0.5 * 255, "adaptive": min(1.5 * mask.mean(), 255.0), "conservative": 0.9 * 255}
-    return np.multiply(mask >= thresholds[kind], 255, dtype=np.uint8)
+    return np.multiply(mask >= threshold(mask, kind), 255, dtype=np.uint8)
+
+
+def threshold(mask: np.ndarray, kind: Binary) -> float:
+    """The least value that is in focus, of 255, as `binary_mask` says."""
+    return {"fixed": 0.5 * 255, "adaptive": min(1.5 * float(mask.mean()), 255.0), "conservative": 0.9 * 255}[kind]
 
 
 def thumbnails(photo: np.ndarray, mask: np.ndarray) -> tuple[bytes, bytes]:

@@ -15,6 +15,7 @@ from sgdbd_jax.detection.shipped import DEFAULT, weight_file
 from sgdbd_jax.errors import shown
 from sgdbd_jax.files import file_sha256, times
 from sgdbd_jax.folders import report
+from sgdbd_jax.folders.clips import ClipResults, result_size
 from sgdbd_jax.folders.inputs import Inputs, Photo
 from sgdbd_jax.folders.naming import fitting, name_results
 from sgdbd_jax.folders.outputs import Results
@@ -30,6 +31,7 @@ class Request:
     Attributes:
         out: folder of the results and the report.
         results: which files a photo gets.
+        clips: which files a clip gets.
         weights: the generator's; `None`: those that come with the package.
         work_size, refine, full: as `Detector.load` takes them.
         max_pixels: of a photo; larger ones are refused.
@@ -40,6 +42,7 @@ class Request:
 
     out: Path
     results: Results = Results()
+    clips: ClipResults = ClipResults()
     weights: Path | None = None
     work_size: int | str | None = None
     refine: bool | Literal["edges", "colours"] = True
@@ -58,12 +61,12 @@ class Request:
         return Detector.load(self.weights, work_size=self.work_size, refine=self.refine, full=self.full)
 
     def settings(self) -> str:
-        """What decides how results look, in words; reports of earlier runs hold the same words."""
+        """What decides how all results look, in words; reports of earlier runs hold the same words."""
         return (
             f"weights {file_sha256(self.weights or weight_file(DEFAULT))[:12]}, work_size {self.work_size},"
             f" no_refine {not self.refine}, {f'refine {self.refine}, ' if isinstance(self.refine, str) else ''}"
             f"full {self.full},"
-            f" polarity {self.results.polarity}, binary {self.results.binary}"
+            f" polarity {self.results.polarity}"
         )
 
 
@@ -86,6 +89,10 @@ class Plan:
     earlier: Mapping[str, Record]
     kept: Sequence[str]
     jobs: Sequence[tuple[Photo, str]]
+
+    def settings_of(self, clip: bool) -> str:
+        """What the results of a photo, or of a clip, are made with, in words."""
+        return _settings_of(self.request, self.settings, clip)
 
     def records(self) -> Iterator[Record]:
         """What the report holds before any work: no photo to be worked on, and no bursts: a run finds them anew."""
@@ -135,18 +142,25 @@ def make_plan(request: Request, inputs: Inputs, *, say: Callable[[str], None]) -
 
 def _is_done(request: Request, settings: str, photo: Photo, name: str, record: Record) -> bool:
     """Whether all files are there, of that photo as it is now, and as they were written."""
-    if record.settings != settings or record.name != name:
+    if record.settings != _settings_of(request, settings, photo.clip) or record.name != name or record.is_stopped:
         return False
-    if request.bursts is not None and (record.focus is None or record.focus.sharpness is None):
+    if request.bursts is not None and not photo.clip and (record.focus is None or record.focus.sharpness is None):
         return False  # of an earlier version, which did not measure it
-    files = {ending: request.out / (name + ending) for ending in request.results.endings}
+    results = request.clips if photo.clip else request.results
+    files = {ending: request.out / (name + ending) for ending in results.endings}
     try:
         if record.photo is None:  # of an earlier version: nothing of the photo may have changed since
             return min(file.stat().st_mtime_ns for file in files.values()) >= max(times(photo.path)[1:])
         return (
-            all(file.stat().st_size == record.files.get(ending) for ending, file in files.items())
+            all(result_size(file) == record.files.get(ending) for ending, file in files.items())
             and has_thumbnails(request.out, record.path)  # versions that tell the photo's file have written them
             and record.photo.is_still(photo.path)
         )
     except OSError:
         return False
+
+
+def _settings_of(request: Request, settings: str, clip: bool) -> str:
+    if not clip or request.clips.mask_names:
+        settings += f", binary {request.results.binary}"
+    return settings + request.clips.settings() if clip else settings

@@ -10,6 +10,8 @@ from typing import Any, Literal
 from sgdbd_jax.detection.focus import Focus
 from sgdbd_jax.files import Identity
 
+STOPPED = "stopped after frame "  # begins the error of a clip
+
 
 @dataclass(frozen=True)
 class Record:
@@ -20,7 +22,7 @@ class Record:
     width: int  # pixels as displayed; 0 where the photo could not be read
     height: int
     status: Literal["done", "failed"]
-    error: str  # why it failed
+    error: str  # why it failed; of a clip that is done, what is missing of it
     seconds: float  # that it took
     focus: Focus | None
     settings: str = ""  # what its results were made with: only with the same are they taken as done
@@ -29,6 +31,11 @@ class Record:
     taken: str = ""  # when, by its EXIF block, as "2026-05-04T12:34:56.780000"
     burst: int | None = None  # the number of its burst, where bursts were asked for
     best: bool = False  # whether it is its burst's sharpest
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it is of a clip that was stopped on the way."""
+        return self.status == "done" and self.error.startswith(STOPPED)
 
 
 def failure(path: str, name: str, reason: str) -> Record:
@@ -40,11 +47,16 @@ def to_row(record: Record) -> dict[str, Any]:
     """A record as JSON has it. Numbers are rounded: shares and scores to 4 digits, places to a tenth of a pixel."""
     row = vars(record) | {"seconds": round(record.seconds, 3), "photo": record.photo and vars(record.photo)}
     if record.focus is not None:
-        numbers = {key: round(getattr(record.focus, key), 4) for key in ("share", "score", "unknown")}
-        sharpness = record.focus.sharpness and round(record.focus.sharpness, 4)
-        centre = record.focus.centre and [round(value, 1) for value in record.focus.centre]
-        row["focus"] = vars(record.focus) | numbers | {"centre": centre, "sharpness": sharpness}
+        row["focus"] = focus_row(record.focus)
     return row
+
+
+def focus_row(focus: Focus) -> dict[str, Any]:
+    """A photo's numbers as JSON has them, rounded as `to_row` says."""
+    numbers = {key: round(getattr(focus, key), 4) for key in ("share", "score", "unknown")}
+    sharpness = focus.sharpness and round(focus.sharpness, 4)
+    centre = focus.centre and [round(value, 1) for value in focus.centre]
+    return vars(focus) | numbers | {"centre": centre, "sharpness": sharpness}
 
 
 def to_line(record: Record) -> bytes:

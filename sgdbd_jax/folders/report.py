@@ -23,11 +23,9 @@ from sgdbd_jax.folders.thumbnails import take_out
 CSV, LINES = "report.csv", "report.jsonl"
 PAGE = 2000  # photos on a page
 
-COLUMNS = (
-    *("path", "name", "status", "error", "width", "height", "score", "share", "unknown"),
-    *("left", "top", "right", "bottom", "centre_x", "centre_y", "flags", "seconds"),
-    *("sharpness", "taken", "burst", "best"),
-)
+FOCUS_COLUMNS = ("score", "share", "unknown", "left", "top", "right", "bottom", "centre_x", "centre_y", "flags")
+BURST_COLUMNS = ("sharpness", "taken", "burst", "best")
+COLUMNS = ("path", "name", "status", "error", "width", "height", *FOCUS_COLUMNS, "seconds", *BURST_COLUMNS)
 FORMULA = tuple("=+-@\t\r\n")  # what makes a spreadsheet calculate a cell
 
 
@@ -112,7 +110,7 @@ def _write_table(path: Path, records: Records) -> list[Span]:
     spans = []
     with atomic_file(path) as file:
         text = io.TextIOWrapper(file, "utf-8", errors="backslashreplace", newline="")
-        writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore")  # "box" and "centre" have columns of their own
+        writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         for page in _pages(records):
             writer.writerows(map(_cells, page))
@@ -126,9 +124,19 @@ def _cells(record: Record) -> dict[str, Any]:
     if not record.width:
         cells |= {"width": "", "height": ""}
     cells["best"] = "yes" if record.best else "no" if record.burst is not None else ""
-    cells |= {key: f"'{cells[key]}" for key in ("path", "name", "error") if cells[key].startswith(FORMULA)}
+    cells |= {key: as_text(cells[key]) for key in ("path", "name", "error")}
     if (focus := cells.pop("focus")) is not None:
-        cells |= focus | {"flags": " ".join(focus["flags"])}
-        cells |= zip(("left", "top", "right", "bottom"), focus["box"] or ())
-        cells |= zip(("centre_x", "centre_y"), focus["centre"] or ())
+        cells |= focus_cells(focus) | {"sharpness": focus["sharpness"]}
     return cells
+
+
+def as_text(cell: str) -> str:
+    """The cell, with an apostrophe before it if a spreadsheet would take it for a formula."""
+    return f"'{cell}" if cell.startswith(FORMULA) else cell
+
+
+def focus_cells(row: dict[str, Any]) -> dict[str, Any]:
+    """What `focus_row` gives, a value for each of `FOCUS_COLUMNS` that there is something to say for."""
+    cells = {key: row[key] for key in ("score", "share", "unknown")} | {"flags": " ".join(row["flags"])}
+    cells |= zip(("left", "top", "right", "bottom"), row["box"] or ())
+    return cells | dict(zip(("centre_x", "centre_y"), row["centre"] or ()))

@@ -1,11 +1,12 @@
-"""Works through a plan: results and a report of every photo, whichever fail and however the run ends."""
+"""Works through a plan: results and a report of every photo and clip, whichever fail and however the run ends."""
 
 import collections
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from sgdbd_jax.data.threads import work_ahead
 from sgdbd_jax.detection.detector import Detector
@@ -13,6 +14,8 @@ from sgdbd_jax.errors import UserError
 from sgdbd_jax.files import remove_unfinished
 from sgdbd_jax.folders import report
 from sgdbd_jax.folders.bursts import mark_bursts, thumbnail_looks
+from sgdbd_jax.folders.clips import ClipWorker
+from sgdbd_jax.folders.inputs import Photo
 from sgdbd_jax.folders.plan import Plan
 from sgdbd_jax.folders.sidecars import Sidecars
 from sgdbd_jax.folders.thumbnails import thumbnail_folders
@@ -28,7 +31,8 @@ class Outcome:
     done: int  # have their results, from this run or an earlier one
     done_before: int  # of these, from an earlier one
     failed: int  # and arguments that gave no photos
-    left: int  # were not reached when the run was stopped
+    left: int  # were not reached when the run was stopped, or not done with
+    clips: int = 0  # of those that are done
     sidecars: int = 0  # that could not be written
 
 
@@ -39,8 +43,11 @@ def run(
     say: Callable[[str], None],
     should_stop: Callable[[], bool],
     progress: Callable[[], object],
+    watch: Callable[[str], object] = lambda text: None,
 ) -> Outcome:
-    """Makes the results. The report is written before the first photo; each adds its line; at the end all is shown.
+    """Makes the results, of clips after those of photos.
+
+    The report is written before the first photo; each adds its line; at the end all is shown.
 
     Bursts, and then sidecars, follow when all photos are done: not at a stop, after which the same request, to resume,
     makes up for them.
@@ -53,11 +60,13 @@ def run(
         say: takes a line for the user.
         should_stop: whether to end after the photos in hand.
         progress: called after each photo.
+        watch: called about once a second with what frame of a clip is at work, in words.
 
     Raises:
         UserError: the report cannot be written, or no more results can.
     """
     request, ends = plan.request, collections.Counter[str]()
+    clips_done = sum(photo.clip for photo in plan.inputs.photos) - sum(photo.clip for photo, _ in plan.jobs)
     report.write(request.out, plan.records())  # a folder that cannot be written is refused before the work
     for folder in {
         request.out,
@@ -65,18 +74,27 @@ def run(
         *thumbnail_folders(request.out),
     }:
         remove_unfinished(folder)
-    worker = Worker(
-        detector, request.out, request.results, max_pixels=request.max_pixels, say=say, should_stop=should_stop
-    )
-    jobs = itertools.takewhile(lambda _: not should_stop(), plan.jobs)
+    what = detector, request.out, request.results
+    limits: dict[str, Any] = {"max_pixels": request.max_pixels, "say": say, "should_stop": should_stop}
+    worker, clip_worker = Worker(*what, **limits), ClipWorker(*what, request.clips, **limits, watch=watch)
+
+    def jobs(clip: bool) -> Iterator[tuple[Photo, str]]:
+        chosen = (job for job in plan.jobs if job[0].clip == clip)
+        return itertools.takewhile(lambda _: not should_stop(), chosen)
+
     with report.append(request.out) as lines:
         saved, ended = time.monotonic(), False
         try:
-            for record in work_ahead(worker, jobs, workers=WORKERS):
+            photos = work_ahead(worker, jobs(clip=False), workers=WORKERS)
+            clips = map(clip_worker, jobs(clip=True))
+            for clip, record in itertools.chain(((False, each) for each in photos), ((True, each) for each in clips)):
                 if record is None:  # left, at a stop
                     continue
-                lines.add(dataclasses.replace(record, settings=plan.settings))
+                lines.add(dataclasses.replace(record, settings=plan.settings_of(clip)))
+                if record.is_stopped:
+                    continue
                 ends[record.status] += 1
+                clips_done += clip and record.status == "done"
                 progress()
                 if time.monotonic() > saved + SAVE_EVERY:
                     lines.sync()
@@ -100,6 +118,7 @@ def run(
         failed=ends["failed"] + len(plan.inputs.refused),
         left=len(plan.jobs) - ends.total(),
         sidecars=sidecars,
+        clips=clips_done,
     )
 
 
@@ -110,7 +129,7 @@ def _write_sidecars(plan: Plan, sidecars: Sidecars, say: Callable[[str], None], 
         How many could not be written; each is said.
     """
     records, failed = report.read(plan.request.out), 0
-    paths = {photo.path: photo.absolute for photo in plan.inputs.photos}
+    paths = {photo.path: photo.absolute for photo in plan.inputs.photos if not photo.clip}
     done = [photo for photo, path in paths.items() if path in records and records[path].focus is not None]
     chosen = sidecars.chosen(done, asked=paths)
     for folder in {path.parent for path in chosen}:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from sgdbd_jax.data.listing import CLIP_OVERLAY
 from sgdbd_jax.detection.focus import FLAGS
 from sgdbd_jax.folders.record import Record, to_row
 from sgdbd_jax.folders.thumbnails import photo_key, thumbnail_name
@@ -83,7 +84,8 @@ def _pages(number: int, spans: Sequence[Span]) -> str:
 
 def _card(place: int, row: dict[str, Any], out: Path) -> str:
     focus, key = row["focus"], photo_key(row["path"])
-    mask = html.escape(quote(f"{row['name']}.mask.png", errors="surrogateescape"))
+    clip = CLIP_OVERLAY in row["files"]
+    mask = html.escape(quote(row["name"] + (CLIP_OVERLAY if clip else ".mask.png"), errors="surrogateescape"))
     pictures = "\n".join(
         f'<a href="{mask}"><img class="{kind}" src="{thumbnail}" alt="{kind}" loading="lazy">{marks}</a>'
         for kind, marks in (("photo", ""), ("overlay", _marks(row)))
@@ -100,7 +102,7 @@ def _card(place: int, row: dict[str, Any], out: Path) -> str:
         pictures=pictures,
         title=html.escape(os.path.basename(row["path"])),
         path=html.escape(row["path"]),
-        size=f"{row['width']} x {row['height']}",
+        size=f"{'the sharpest frame, ' if clip else ''}{row['width']} x {row['height']}",
         box=box,
         centre=centre,
         flags=flags,

@@ -71,7 +71,7 @@ class Worker:
         photo, name = job
         try:
             return self._work(photo, name)
-        except _Stop:
+        except Left:
             return None
         except DiskFailed:
             raise
@@ -82,7 +82,7 @@ class Worker:
             return failure(photo.absolute, name, reason)
 
     def _work(self, photo: Photo, name: str) -> Record:
-        before = _times(photo)
+        before = file_times(photo)
         with self._room.photo(lambda: self._load(photo)) as (pixels, size):
             taken = when_taken(photo.path)
             identity = self._identity(photo, before)
@@ -95,7 +95,7 @@ class Worker:
             stored = eight_bits(mask)
             del mask, seen  # before as much is needed for files
             files = {}
-            with _a_full_disk_failing_all():
+            with a_full_disk_failing_all():
                 for ending, data in self._results.files(pixels, stored):
                     write_atomically(self._out / (name + ending), data)
                     files[ending] = len(data)
@@ -141,7 +141,7 @@ class Worker:
 
     def _go_on(self) -> None:
         if self._should_stop():
-            raise _Stop
+            raise Left
 
 
 class Room:
@@ -178,11 +178,12 @@ class Room:
                 self._changed.notify()
 
 
-class _Stop(Exception):
-    """The photo in hand is to be left."""
+class Left(Exception):
+    """The photo in hand is to be left, for the work is to stop."""
 
 
-def _times(photo: Photo) -> tuple[int, int, int] | None:
+def file_times(photo: Photo) -> tuple[int, int, int] | None:
+    """`files.times` of a photo's file, if there is one."""
     try:
         return times(photo.path)
     except OSError:  # which whoever reads the photo will tell
@@ -190,7 +191,8 @@ def _times(photo: Photo) -> tuple[int, int, int] | None:
 
 
 @contextlib.contextmanager
-def _a_full_disk_failing_all() -> Iterator[None]:
+def a_full_disk_failing_all() -> Iterator[None]:
+    """Makes an error of writing that the next photo will have too a `DiskFailed`."""
     try:
         yield
     except UserError as error:

@@ -1,6 +1,7 @@
 """Which photos arguments stand for, and what their results are called."""
 
 import codecs
+import functools
 import os
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import Image
 
 from sgdbd_jax.errors import UserError, shown
 from sgdbd_jax.folders.inputs import find_photos
+from sgdbd_jax.folders.naming import MADE_HERE
 
 
 @pytest.fixture
@@ -45,6 +47,27 @@ def test_a_folder_gives_its_photos_sorted_without_what_is_hidden_or_below(here):
     touch("trip/b.JPG", "trip/a.png", "trip/.hidden.jpg", "trip/notes.txt", "trip/day/c.jpg")
     Path("trip/folder.jpg").mkdir()
     assert photos("trip") == [("trip/a.png", "a"), ("trip/b.JPG", "b")]
+
+
+def test_frames_and_masks_of_a_clip_are_left_out_by_what_stands_in_them_unless_their_folder_is_named(here):
+    """Also those of a clip that failed, which has no table; the user's own in folders of such names are photos."""
+    Path("trip/a.frames").mkdir(parents=True)
+    Path("trip/a.masks").mkdir()
+    for name in ("a.frames/a_000001.jpg", "a.masks/a_000001.jpg.png", "a.masks/a_000002.png"):
+        Path("trip", name).write_bytes(b"..." + MADE_HERE)
+    for name in ("a.frames/a_000002.jpg", "a.frames/frame_000001.jpg"):
+        Path("trip", name).write_bytes(b"theirs")
+    theirs = ["trip/a.frames/a_000002.jpg", "trip/a.frames/frame_000001.jpg"]
+    for arguments in (["trip"], ["trip/**/*.jpg", "trip/**/*.png"], ["trip/a.frames/a_000001.jpg", *theirs]):
+        assert [path for path, _ in photos(*arguments, recursive=True)] == theirs
+    assert len(photos("trip/a.frames")) == 3
+
+
+def test_clips_of_a_folder_are_taken_but_for_what_may_be_programs(here):
+    touch("trip/a.VOB", "trip/b.y4m", "trip/c.ts")
+    find = functools.partial(find_photos, recursive=False, read_list=bytes, clips=True)
+    assert [photo.path.name for photo in find(["trip"]).photos] == ["a.VOB", "b.y4m"]
+    assert [photo.clip for photo in find(["trip/c.ts"]).photos] == [True]
 
 
 def test_a_folder_gives_what_is_read_when_it_is_named(here):

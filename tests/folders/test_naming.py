@@ -18,6 +18,12 @@ def test_photos_of_one_name_get_numbers_in_their_order():
     assert names("a-2", "a", "a") == ["a-2", "a", "a-3"]
 
 
+def test_a_photo_and_its_clip_share_a_name_as_their_results_have_other_endings():
+    both = [Photo(Path("/IMG_1.jpg"), "IMG_1"), Photo(Path("/IMG_1.MOV"), "IMG_1", clip=True)]
+    assert name_results(both, {}) == name_results(both[::-1], {}) == ["IMG_1"] * 2
+    assert name_results(both, {"/x/IMG_1.mp4": "IMG_1"}) == ["IMG_1", "IMG_1-2"]
+
+
 def test_names_that_some_file_systems_take_for_one_are_told_apart():
     assert names("IMG", "img", "Straße", "STRASSE") == ["IMG", "img-2", "Straße", "STRASSE-2"]
     assert names("\u00e9", "e\u0301") == ["\u00e9", "e\u0301-2"]
