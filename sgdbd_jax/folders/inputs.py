@@ -87,7 +87,10 @@ def find_photos(
 
 
 def _is_result(path: Path, argument: str) -> bool:
-    """Whether the command wrote a file, or it is named as sidecars are. A clip's frames are photos to whoever names their folder."""
+    """Whether the command wrote a file, or it is named as sidecars are.
+
+    A clip's frames are photos to whoever names their folder.
+    """
     if is_result(path.name) or path.suffix.lower() == ".xmp" or THUMBNAILS in path.as_posix().split("/"):
         return True
     try:
