@@ -3,6 +3,7 @@
 COMMANDS = {
     "predict": "masks and focus reports for photos and clips; also installed as sgdbd",
     "stack": "focus stacks: which photo is sharp where, and a picture that is sharp all over",
+    "serve": "a page to drop photos on, for this machine or any web host",
     "train": "trains a detector, on your photos or on scenes that it makes",
     "evaluate": "scores masks, or a detector's, against true masks",
     "results": "the table of what each part of the recipe is worth",

@@ -12,6 +12,8 @@ PACKAGES = {  # by the modules' first names: what is installed, and the extra th
     "onnxruntime": ("onnxruntime", "export"),
     "skimage": ("scikit-image", "baselines"),
     "sklearn": ("scikit-learn", "baselines"),
+    "starlette": ("starlette", "serve"),
+    "uvicorn": ("uvicorn", "serve"),
 }
 
 

@@ -136,9 +136,9 @@ def load_mask(
         return _decode_mask(file, path, white, labels, note)
 
 
-def decode_photo(data: bytes, *, name: object) -> np.ndarray:
+def decode_photo(data: bytes, *, name: object, max_pixels: int = MAX_PIXELS, note: Note | None = None) -> np.ndarray:
     """Decodes the bytes of an image file; `name` stands in the error. See `load_photo`."""
-    return _decode_photo(io.BytesIO(data), name, MAX_PIXELS, None)[0]
+    return _decode_photo(io.BytesIO(data), name, max_pixels, note)[0]
 
 
 def decode_mask(data: bytes, *, name: object, white: White) -> np.ndarray:

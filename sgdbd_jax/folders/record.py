@@ -44,7 +44,7 @@ def failure(path: str, name: str, reason: str) -> Record:
 
 
 def to_row(record: Record) -> dict[str, Any]:
-    """A record as JSON has it. Numbers are rounded: shares and scores to 4 digits, places to a tenth of a pixel."""
+    """A record as JSON has it. Numbers are rounded as `focus_row` does."""
     row = vars(record) | {"seconds": round(record.seconds, 3), "photo": record.photo and vars(record.photo)}
     if record.focus is not None:
         row["focus"] = focus_row(record.focus)
@@ -52,7 +52,9 @@ def to_row(record: Record) -> dict[str, Any]:
 
 
 def focus_row(focus: Focus) -> dict[str, Any]:
-    """A photo's numbers as JSON has them, rounded as `to_row` says."""
+    """A photo's numbers as JSON has them, rounded: shares, score and sharpness to 4 digits, places
+    to a tenth of a pixel.
+    """
     numbers = {key: round(getattr(focus, key), 4) for key in ("share", "score", "unknown")}
     sharpness = focus.sharpness and round(focus.sharpness, 4)
     centre = focus.centre and [round(value, 1) for value in focus.centre]
