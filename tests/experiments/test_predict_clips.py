@@ -161,7 +161,7 @@ def test_options_of_clips_are_refused_without_meaning_and_told_without_clips(run
         with pytest.raises(SystemExit):
             run(photo, *wrong)
         said = capsys.readouterr().err
-        assert wrong[0] in said and "_seconds" not in said
+        assert wrong[0] in said and "invalid _seconds" not in said
     clip = save_clip(tmp_path / "trip" / "a.mkv", count=1)
     for binary in ([], ["--binary", "fixed"]):
         assert run(clip, *binary, "--resume") == 0
