@@ -64,7 +64,8 @@ def test_nothing_is_compiled_around_it() -> None:
         if any(map(compiles, ast.walk(ast.parse(path.read_text()))))
     }
 
-    assert named == {"compiling.py", "training/parallel.py"}
+    handed_on = {"exporting/stablehlo.py"}  # to be compiled elsewhere
+    assert named == {"compiling.py", "training/parallel.py"} | handed_on
 
 
 def test_nothing_is_handed_over_where_products_and_sums_are_miscounted() -> None:
