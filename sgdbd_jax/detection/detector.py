@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import os
@@ -112,10 +113,11 @@ class Detector:
         # Copies: what is done to the caller's arrays changes no detector.
         self._variables = jax.tree.map(np.array, dict(variables))
         self._prepared: dict[str, Any] | None = _prepare(self._variables)
+        self._device: jax.Device | None = None  # JAX's default
 
     def __getstate__(self) -> dict[str, Any]:
         """What another process makes the same detector of, when it first needs it; arrays are NumPy's."""
-        return {**vars(self), "_prepared": None}
+        return {**vars(self), "_prepared": None, "_device": None}
 
     @classmethod
     def load(
@@ -333,6 +335,28 @@ class Detector:
             mask = carry(mask, seen.photo, photo)
         return _sized(mask, size or own, resize_mask)
 
+    def on(self, device: jax.Device) -> Detector:
+        """The same detector on a device of one's choice; this one stays on JAX's default device.
+
+        Its parameters are copied there. Devices of one kind give the same masks. Copies and pickles of it are for the
+        default device again, for another process has other devices.
+
+        Args:
+            device: one of `jax.local_devices()`.
+
+        Raises:
+            ValueError: another.
+            RuntimeError: JAX's, on a device without room.
+            UserError: this process was forked after JAX had been started.
+        """
+        if device not in start_jax():
+            raise ValueError(f"device must be one of jax.local_devices(), here {device}")
+        there = copy.copy(self)
+        there._device = device
+        prepared = _prepare(self._variables) if self._prepared is None else self._prepared
+        there._prepared = jax.block_until_ready(jax.device_put(prepared, device))
+        return there
+
     def detect(self, photos: np.ndarray | jax.Array) -> jax.Array:
         """The masks of a batch, as the network sees it: not resized, not padded.
 
@@ -357,6 +381,8 @@ class Detector:
             raise ValueError(f"photos must be {wanted}, here {photos.dtype} {photos.shape}")
         if self._prepared is None:  # just unpickled; two threads would make the same
             self._prepared = _prepare(self._variables)
+        if self._device is not None:
+            photos = jax.device_put(photos, self._device)  # it may have been put elsewhere
         return _detect(self._config, self._prepared, photos)
 
     def _mask(self, photo: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:

@@ -20,7 +20,8 @@ from PIL import Image
 
 from sgdbd_jax.data.listing import CLIP_OVERLAY
 from sgdbd_jax.data.threads import work_ahead
-from sgdbd_jax.detection.detector import Detector, Seen
+from sgdbd_jax.detection.detector import Seen
+from sgdbd_jax.detection.devices import Detectors
 from sgdbd_jax.detection.focus import Focus, measure
 from sgdbd_jax.errors import UserError, shown
 from sgdbd_jax.files import TEMPORARY, atomic_file
@@ -44,7 +45,7 @@ PICTURE = ".jpg"  # ends the names of frames
 # How the name of a frame's mask ends, so that the program finds it for the frame; both take black alone as masked.
 MASK_ENDINGS: dict[MaskNames, str] = {"colmap": f"{PICTURE}.png", "meshroom": ".png"}
 HOLD = 0.1 * 255  # by which a mask of two values has to pass its threshold to change, where nothing in the clip has
-AHEAD = 2  # frames that are in the network, or wait, while one is finished
+AHEAD = 2  # frames a device, besides one that is written: while one is in the network, another is finished
 TELL_EVERY = 1.0  # seconds
 
 
@@ -81,13 +82,13 @@ class ClipWorker(Worker):
     Args:
         clips: which results a clip gets.
         watch: called about once a second with what is at work, in words.
-        detector, out, results, max_pixels, say, should_stop: as `Worker` takes them; of `results`, what is white in
+        detectors, out, results, max_pixels, say, should_stop: as `Worker` takes them; of `results`, what is white in
             masks, and how they are cut at two values.
     """
 
     def __init__(
         self,
-        detector: Detector,
+        detectors: Detectors,
         out: Path,
         results: Results,
         clips: ClipResults,
@@ -97,8 +98,9 @@ class ClipWorker(Worker):
         should_stop: Callable[[], bool],
         watch: Callable[[str], object],
     ) -> None:
-        super().__init__(detector, out, results, max_pixels=max_pixels, say=say, should_stop=should_stop)
+        super().__init__(detectors, out, results, max_pixels=max_pixels, say=say, should_stop=should_stop)
         self._clips, self._watch = clips, watch
+        self.threads = AHEAD * len(detectors)
 
     def _work(self, photo: Photo, name: str) -> Record:
         """The record is of the sharpest frame. Stopped, it has an error, and the results are of what was done."""
@@ -126,7 +128,9 @@ class ClipWorker(Worker):
 
             with a_full_disk_failing_all(), _files(self._out / name, clip, self._results, self._clips) as files:
                 smooth, told = Smoothing(), started
-                for frame, seen, mask in work_ahead(self._see, until_stopped(), workers=AHEAD, ahead=AHEAD):
+                for frame, seen, mask in work_ahead(
+                    self._see, until_stopped(), workers=self.threads, ahead=self.threads
+                ):
                     mask = smooth(frame.photo, mask)
                     files.add(frame, eight_bits(mask), measure(frame.photo, mask, seen.mask), smooth.kept)
                     if (now := time.perf_counter()) > told + TELL_EVERY:
@@ -155,8 +159,8 @@ class ClipWorker(Worker):
         )
 
     def _see(self, frame: Frame) -> tuple[Frame, Seen, np.ndarray]:
-        with self._network:
-            seen = self._detector.see(frame.photo)
+        with self._detectors.free() as see:
+            seen = see(frame.photo)
         return frame, seen, self._detector.finish(frame.photo, seen)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from sgdbd_jax.data.threads import work_ahead
 from sgdbd_jax.detection.detector import Detector
+from sgdbd_jax.detection.devices import Detectors
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.files import remove_unfinished
 from sgdbd_jax.folders import report
@@ -19,7 +20,7 @@ from sgdbd_jax.folders.inputs import Photo
 from sgdbd_jax.folders.plan import Plan
 from sgdbd_jax.folders.sidecars import Sidecars
 from sgdbd_jax.folders.thumbnails import thumbnail_folders
-from sgdbd_jax.folders.worker import WORKERS, Worker
+from sgdbd_jax.folders.worker import Worker
 
 SAVE_EVERY = 60  # seconds after which what was reported outlasts a power failure
 
@@ -56,7 +57,7 @@ def run(
 
     Args:
         plan: what to do.
-        detector: gives the masks.
+        detector: gives the masks, on each of this process's devices.
         say: takes a line for the user.
         should_stop: whether to end after the photos in hand.
         progress: called after each photo.
@@ -74,7 +75,8 @@ def run(
         *thumbnail_folders(request.out),
     }:
         remove_unfinished(folder)
-    what = detector, request.out, request.results
+    detectors = Detectors(detector, warn=lambda text: say(f"warning: {text}"))
+    what = detectors, request.out, request.results
     limits: dict[str, Any] = {"max_pixels": request.max_pixels, "say": say, "should_stop": should_stop}
     worker, clip_worker = Worker(*what, **limits), ClipWorker(*what, request.clips, **limits, watch=watch)
 
@@ -85,7 +87,7 @@ def run(
     with report.append(request.out) as lines:
         saved, ended = time.monotonic(), False
         try:
-            photos = work_ahead(worker, jobs(clip=False), workers=WORKERS)
+            photos = work_ahead(worker, jobs(clip=False), workers=worker.threads)
             clips = map(clip_worker, jobs(clip=True))
             for clip, record in itertools.chain(((False, each) for each in photos), ((True, each) for each in clips)):
                 if record is None:  # left, at a stop

@@ -12,7 +12,7 @@ import numpy as np
 
 from sgdbd_jax.data.metadata import when_taken
 from sgdbd_jax.data.photos import load_photo, load_smaller
-from sgdbd_jax.detection.detector import Detector
+from sgdbd_jax.detection.devices import Detectors
 from sgdbd_jax.detection.focus import measure
 from sgdbd_jax.errors import UserError, shown
 from sgdbd_jax.files import NO_FILE, Identity, times, write_atomically
@@ -22,7 +22,8 @@ from sgdbd_jax.folders.record import Record, failure
 from sgdbd_jax.folders.thumbnails import write_thumbnails
 
 WORKERS = max(3, os.cpu_count() or 1)  # threads: one decodes, one is in the network, the others finish, in 0.2 GB
-PIXELS = 48_000_000  # of photos in hand, beyond which no other is read; at 12 bytes each that is 0.6 GB
+MORE = 3  # of them for each further device
+PIXELS = 48_000_000  # a device, of photos in hand, beyond which no other is read; at 12 bytes each that is 0.6 GB
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}  # errors of one file that the next will have too
 
 
@@ -34,17 +35,20 @@ class Worker:
     """Takes a photo from its file to its results; for several threads, each with a photo of its own.
 
     Args:
-        detector: gives the masks; its network is asked for one photo at a time, for it takes all cores.
+        detectors: give the masks; their networks are asked for one photo at a time each.
         out: folder of the results.
         results: which a photo gets.
         max_pixels: of a photo; larger ones are refused.
         say: takes a line for the user, on a file that cannot be used or not all of it.
         should_stop: whether photos not yet in the network shall be left.
+
+    Attributes:
+        threads: how many keep all devices busy.
     """
 
     def __init__(
         self,
-        detector: Detector,
+        detectors: Detectors,
         out: Path,
         results: Results,
         *,
@@ -52,9 +56,10 @@ class Worker:
         say: Callable[[str], None],
         should_stop: Callable[[], bool],
     ) -> None:
-        self._detector, self._out, self._results = detector, out, results
+        self._detectors, self._detector, self._out, self._results = detectors, detectors.detector, out, results
         self._max_pixels, self._say, self._should_stop = max_pixels, say, should_stop
-        self._room, self._network = Room(PIXELS), threading.Lock()
+        self._room = Room(PIXELS * len(detectors), doors=len(detectors))
+        self.threads = WORKERS + MORE * (len(detectors) - 1)
 
     def __call__(self, job: tuple[Photo, str]) -> Record | None:
         """Works on a photo.
@@ -86,10 +91,10 @@ class Worker:
         with self._room.photo(lambda: self._load(photo)) as (pixels, size):
             taken = when_taken(photo.path)
             identity = self._identity(photo, before)
-            with self._network:
+            with self._detectors.free() as see:
                 self._go_on()
                 started = time.perf_counter()
-                seen = self._detector.see(pixels)
+                seen = see(pixels)
             mask = self._detector.finish(pixels, seen, size)
             focus = measure(pixels, mask, seen.mask)
             stored = eight_bits(mask)
@@ -145,25 +150,26 @@ class Worker:
 
 
 class Room:
-    """Keeps the photos in memory few: they are read one by one, and none while the others hold too many pixels.
+    """Keeps the photos in memory few: few are read at a time, and none while the others hold too many pixels.
 
-    How large a photo is shows once it is read, so there may be one too many, of any size. It counts as large as its
-    mask will be, whether it was read in full or not.
+    How large a photo is shows once it is read, so there may be as many too many as are read at a time, of any size. It
+    counts as large as its mask will be, whether it was read in full or not.
 
     Args:
         pixels: held by others, up to which a photo is read.
+        doors: how many are read at a time.
     """
 
-    def __init__(self, pixels: int) -> None:
+    def __init__(self, pixels: int, *, doors: int = 1) -> None:
         self._pixels, self._held = pixels, 0
-        self._door, self._changed = threading.Lock(), threading.Condition()
+        self._doors, self._changed = threading.Semaphore(doors), threading.Condition()
 
     @contextlib.contextmanager
     def photo(
         self, read: Callable[[], tuple[np.ndarray, tuple[int, int]]]
     ) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
         """Waits for room, and holds what `read` gives: a photo, and its whole height and width."""
-        with self._door:
+        with self._doors:
             with self._changed:
                 self._changed.wait_for(lambda: self._held <= self._pixels)
             photo, (height, width) = read()
@@ -175,7 +181,7 @@ class Room:
         finally:
             with self._changed:
                 self._held -= size
-                self._changed.notify()
+                self._changed.notify_all()
 
 
 class Left(Exception):

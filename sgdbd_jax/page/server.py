@@ -12,7 +12,6 @@ import io
 import ipaddress
 import json
 import socket
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +32,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sgdbd_jax.data.formats import SUFFIXES
 from sgdbd_jax.data.photos import decode_photo
 from sgdbd_jax.detection.detector import Detector
+from sgdbd_jax.detection.devices import Detectors
 from sgdbd_jax.detection.focus import measure
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.folders.outputs import eight_bits
@@ -40,8 +40,8 @@ from sgdbd_jax.folders.record import focus_row
 from sgdbd_jax.page.files import ASSETS, page_html
 from sgdbd_jax.pictures import mask_png, png
 
-AT_ONCE = 2  # photos: while one is in the network, another is decoded or encoded
-HELD = 4  # photos whose bytes are in memory
+AT_ONCE = 2  # photos a device: while one is in the network, another is decoded or encoded
+HELD = 4  # photos a device whose bytes are in memory
 WAITING = 64  # photos that wait for it; more are told to come again
 SECONDS = 120.0  # that a photo may take to come, while others wait
 PNG, JSON = "image/png", "application/json"
@@ -66,7 +66,7 @@ def make_app(detector: Detector, limits: Limits, *, host: str = "127.0.0.1") -> 
     """The page and its interface, as an ASGI application.
 
     Args:
-        detector: gives the masks; its network is asked for one photo at a time, for it takes all cores.
+        detector: gives the masks, on each of this process's devices, of one photo at a time each.
         limits: of photos.
         host: the name that it is reached by, beside `localhost`, this machine's name and any IP address.
     """
@@ -94,8 +94,7 @@ class _Service:
     """What the interface's addresses answer."""
 
     def __init__(self, detector: Detector, limits: Limits) -> None:
-        self._detector, self._limits = detector, limits
-        self._network = threading.Lock()
+        self._detectors, self._limits = Detectors(detector), limits
         self._waiting = 0
         self._limiters: tuple[
             anyio.CapacityLimiter, ...
@@ -114,7 +113,8 @@ class _Service:
     async def _answer(self, request: Request, work: Callable[[bytes], Response]) -> Response:
         if self._waiting >= WAITING:
             raise HTTPException(503, f"{WAITING} photos are waiting; send this one again later", {"Retry-After": "5"})
-        self._limiters = self._limiters or (anyio.CapacityLimiter(HELD), anyio.CapacityLimiter(AT_ONCE))
+        count = len(self._detectors)
+        self._limiters = self._limiters or (anyio.CapacityLimiter(HELD * count), anyio.CapacityLimiter(AT_ONCE * count))
         held, turn = self._limiters
         self._waiting += 1
         try:
@@ -164,9 +164,9 @@ class _Service:
     def _mask(self, data: bytes, kind: str) -> Response:
         notes: list[str] = []
         photo = self._decoded(data, notes)
-        with self._network:
-            seen = self._detector.see(photo)
-        mask = self._detector.finish(photo, seen)
+        with self._detectors.free() as see:
+            seen = see(photo)
+        mask = self._detectors.detector.finish(photo, seen)
         height, width = mask.shape
         numbers = {"width": width, "height": height, **focus_row(measure(photo, mask, seen.mask)), "notes": notes}
         if kind == JSON:

@@ -235,6 +235,16 @@ def test_a_detector_can_be_copied_and_pickled():
         np.testing.assert_array_equal(same(photo), expected)
 
 
+def test_on_a_device_a_detector_is_the_same_and_pickled_it_is_on_the_default_one():
+    photo, (device, *_) = photo_of(32, 48), jax.local_devices()
+    detector = Detector(CONFIG, VARIABLES, work_size="max:32")
+    there = detector.on(device)
+    for same in there, pickle.loads(pickle.dumps(there)), pickle.loads(pickle.dumps(detector)).on(device):
+        np.testing.assert_array_equal(same(photo), detector(photo))
+    with pytest.raises(ValueError, match="one of jax.local_devices.., here cuda:7"):
+        detector.on("cuda:7")
+
+
 def test_processes_that_are_spawned_make_the_same_masks():
     photo = photo_of(20, 30)
     detectors = [

@@ -28,7 +28,6 @@ from experiments.predict import main
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.files import write_atomically
 from sgdbd_jax.folders import report, worker
-from sgdbd_jax.folders import run as folder_run
 from sgdbd_jax.folders.plan import Request
 from sgdbd_jax.folders.thumbnails import photo_key
 
@@ -308,7 +307,7 @@ def test_a_full_disk_ends_the_run_with_the_report_of_what_was_done(run, tmp_path
         write_atomically(path, data)
 
     monkeypatch.setattr(worker, "write_atomically", full)
-    monkeypatch.setattr(folder_run, "WORKERS", 1)
+    monkeypatch.setattr(worker, "WORKERS", 1)
     with pytest.raises(UserError, match=r"c\.mask\.png: full"):
         run(*(save(tmp_path / f"{name}.png") for name in "abcdefgh"))
     assert statuses(out) == {"a.png": "done", "b.png": "done"}
@@ -681,7 +680,7 @@ def test_what_was_done_is_in_the_report_before_the_next_photo_is(run, tmp_path, 
         return load(path, least, **options)
 
     monkeypatch.setattr(worker, "load_smaller", note)
-    monkeypatch.setattr(folder_run, "WORKERS", 1)
+    monkeypatch.setattr(worker, "WORKERS", 1)
     assert run(*(save(tmp_path / f"{at}.png") for at in range(10))) == 0
     assert reported[0] == 0 and reported[-1] >= 10 - 1 - 4  # some photos are in hand
 

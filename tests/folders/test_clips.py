@@ -3,6 +3,7 @@
 import csv
 import errno
 import shutil
+import threading
 import weakref
 
 import numpy as np
@@ -14,6 +15,7 @@ import av
 from tiny_clips import noise, write_clip
 
 from sgdbd_jax.detection.detector import Seen
+from sgdbd_jax.detection.devices import Detectors
 from sgdbd_jax.folders import clips as module
 from sgdbd_jax.folders.clips import ClipResults, ClipWorker
 from sgdbd_jax.folders.inputs import Photo
@@ -33,6 +35,9 @@ class Masks:
     def finish(self, photo, seen):
         return seen.mask
 
+    def on(self, device):
+        return Masks(device)
+
 
 def left_half(photo):
     mask = np.zeros(photo.shape[:2], np.float32)
@@ -44,10 +49,10 @@ def left_half(photo):
 def work(tmp_path):
     """Works on a clip, with its name and what was said in reach."""
 
-    def call(path, *, see=left_half, results=None, should_stop=lambda: False, **clips):
+    def call(path, *, see=left_half, results=None, should_stop=lambda: False, devices=(None,), **clips):
         call.said = []
         worker = ClipWorker(
-            Masks(see),
+            Detectors(Masks(see), devices),
             tmp_path / "out",
             results or Results(),
             ClipResults(**clips),
@@ -287,6 +292,29 @@ def test_frames_are_streamed_however_many_there_are(work, tmp_path):
 
     work(write_clip(tmp_path / "a.mkv", (noise(seed) for seed in range(100))), see=see, sharpest=1)
     assert len(photos) == 100 and max(most) < 10
+
+
+def test_frames_of_several_devices_are_those_of_one(work, tmp_path, out):
+    """In their order, and the masks averaged over time as ever."""
+    at_once, devices = threading.Barrier(2, timeout=10), set()
+
+    def on_device(name):
+        def see(photo):
+            devices.add(name)
+            at_once.wait()
+            return np.full(photo.shape[:2], photo.mean() / 255, np.float32)
+
+        return see
+
+    def see_alone(photo):
+        return np.full(photo.shape[:2], photo.mean() / 255, np.float32)
+
+    clip = write_clip(tmp_path / "a.mkv", (np.full((16, 16, 3), 5 * at, np.uint8) for at in range(40)))
+    assert work(clip, see=see_alone).status == "done"
+    alone = rows(out)
+    assert work(clip, see=on_device("one"), devices=(None, on_device("other"))).error == ""
+    assert devices == {"one", "other"} and not at_once.broken
+    assert len(alone) == 40 and rows(out) == alone
 
 
 def test_a_clip_that_is_none_fails_with_its_reason_and_leaves_no_files(work, tmp_path, out):

@@ -9,6 +9,7 @@ from PIL import Image
 
 from sgdbd_jax.data.threads import work_ahead
 from sgdbd_jax.detection.detector import Seen
+from sgdbd_jax.detection.devices import Detectors
 from sgdbd_jax.errors import UserError
 from sgdbd_jax.folders import worker as module
 from sgdbd_jax.folders.inputs import Photo
@@ -35,10 +36,13 @@ class Masks:
     def see(self, photo):
         return Seen(photo, self._see(photo))
 
+    def on(self, device):
+        return Masks(device, self.finish)
 
-def worker(out, see=None, *, say=print, should_stop=lambda: False, results=None, **options):
-    detector, results = Masks(see or in_focus, **options), results or Results()
-    return Worker(detector, out, results, max_pixels=100, say=say, should_stop=should_stop)
+
+def worker(out, see=None, *, say=print, should_stop=lambda: False, results=None, devices=(None,), **options):
+    detectors = Detectors(Masks(see or in_focus, **options), devices)
+    return Worker(detectors, out, results or Results(), max_pixels=100, say=say, should_stop=should_stop)
 
 
 def job(number):
@@ -122,6 +126,43 @@ def test_a_photo_read_at_a_part_of_its_size_takes_the_room_of_its_mask():
     thread.join()
 
 
+def test_a_room_of_two_doors_has_two_photos_read_at_a_time():
+    room, both, left = Room(pixels=20, doors=2), threading.Barrier(2, timeout=PATIENCE), threading.Event()
+    left.set()
+
+    def read_with_another():
+        both.wait()
+        return read()
+
+    for thread in [enter(room, read_with_another, left) for _ in range(2)]:
+        thread.join()
+    assert not both.broken
+
+
+def test_a_photo_at_one_door_that_cannot_be_read_keeps_none_waiting_at_the_other():
+    """Both wait for the same photo to leave, and whichever is woken first brings none to leave."""
+    room, waiting = Room(pixels=9, doors=2), threading.Semaphore(0)
+    ended, finished = [], threading.Barrier(3, timeout=PATIENCE)
+
+    def enter_in_vain():
+        waiting.release()
+        try:
+            with room.photo(lambda: (_ for _ in ()).throw(UserError("damaged"))):
+                pass
+        except UserError as error:
+            ended.append(str(error))
+        finished.wait()
+
+    with room.photo(read):
+        for _ in range(2):
+            threading.Thread(target=enter_in_vain, daemon=True).start()
+            assert waiting.acquire(timeout=PATIENCE)
+        threading.Event().wait(MOMENT)
+        assert not ended
+    finished.wait()
+    assert ended == ["damaged"] * 2
+
+
 # The stages.
 
 
@@ -184,6 +225,37 @@ def test_the_network_sees_one_photo_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "load_smaller", lambda path, least, **options: read())
     records = list(work_ahead(worker(tmp_path, see), map(job, range(8)), workers=4))
     assert [record.error for record in records] == [""] * 8
+
+
+def test_every_device_sees_a_photo_while_the_others_do_and_one_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "load_smaller", lambda path, least, **options: read())
+    monkeypatch.setattr(module, "WORKERS", 1)
+    all_at_once = threading.Barrier(3, timeout=PATIENCE)
+
+    def device():
+        inside = threading.Lock()
+
+        def see(pixels):
+            alone = inside.acquire(blocking=False)
+            all_at_once.wait()
+            inside.release()
+            assert alone
+            return in_focus(pixels)
+
+        return see
+
+    work = worker(tmp_path, device(), devices=(None, device(), device()))
+    records = list(work_ahead(work, map(job, range(12)), workers=work.threads))
+    assert [(record.name, record.error) for record in records] == [(str(number), "") for number in range(12)]
+
+
+def test_each_further_device_brings_threads_a_door_and_room(tmp_path, monkeypatch):
+    assert worker(tmp_path).threads == module.WORKERS
+    rooms = []
+    monkeypatch.setattr(module, "Room", lambda pixels, doors: rooms.append((pixels, doors)))
+    monkeypatch.setattr(module, "WORKERS", 1)
+    assert [worker(tmp_path, devices=[None] * count).threads for count in (1, 2, 8)] == [1, 4, 22]
+    assert rooms == [(48_000_000, 1), (96_000_000, 2), (384_000_000, 8)]
 
 
 def test_at_a_stop_what_has_not_reached_the_network_is_left(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from PIL import Image
 from tiny_generators import CONFIG, constant_variables
 
 from sgdbd_jax.data.photos import decode_photo
-from sgdbd_jax.detection.detector import Detector
+from sgdbd_jax.detection.detector import Detector, Seen
+from sgdbd_jax.detection.devices import Detectors
 from sgdbd_jax.detection.focus import measure
 from sgdbd_jax.folders.record import focus_row
 
@@ -173,6 +175,32 @@ def test_few_photos_are_in_memory_and_few_wait(detector, monkeypatch):
     statuses = answers_of(make_app(detector, LIMITS), *(body() for _ in range(7)))
     assert sorted(statuses) == [400] * 5 + [503] * 2
     assert most == server.HELD == 4
+
+
+class Waiting:
+    """A detector whose network waits until those of all devices are at work."""
+
+    def __init__(self, at_work):
+        self._at_work = at_work
+
+    def on(self, device):
+        return Waiting(self._at_work)
+
+    def see(self, photo):
+        self._at_work.wait()
+        return Seen(photo, np.ones(photo.shape[:2], np.float32))
+
+    def finish(self, photo, seen):
+        return seen.mask
+
+
+def test_every_device_takes_photos(monkeypatch):
+    async def body():
+        return {"type": "http.request", "body": encoded(), "more_body": False}
+
+    detectors = Detectors(Waiting(threading.Barrier(3, timeout=10)), [None] * 3)
+    monkeypatch.setattr(server, "Detectors", lambda detector: detectors)
+    assert answers_of(make_app(None, LIMITS), *[body] * 6) == [200] * 6
 
 
 def test_a_photo_that_does_not_come_keeps_no_place(detector, monkeypatch):
