@@ -274,6 +274,22 @@ def test_the_page_is_worked_by_keyboard_and_says_what_it_does(served, browser, p
     assert unnamed == []
 
 
+def test_a_photos_pictures_can_be_made_larger_and_leaving_the_page_asks(served, browser, photos):
+    visit(browser, served)
+    browser.find_element("id", "files").send_keys(str(photos / "large.png"))
+    wait(browser, "1 photo done")
+    width = "return document.querySelector('article canvas').clientWidth"
+    before, larger = browser.execute_script(width), browser.find_element("css selector", "[value=larger]")
+    larger.click()
+    assert browser.execute_script(width) > 1.8 * before and larger.get_attribute("aria-pressed") == "true"
+    larger.click()
+    assert browser.execute_script(width) == before and larger.get_attribute("aria-pressed") == "false"
+    asks = "return !dispatchEvent(new Event('beforeunload', { cancelable: true }))"
+    assert browser.execute_script(asks)
+    browser.find_element("css selector", "[value=remove]").click()
+    assert not browser.execute_script(asks)
+
+
 def test_on_a_phones_width_nothing_is_wider_than_the_screen(served, browser, photos):
     visit(browser, served)
     browser.find_element("id", "files").send_keys(str(photos / "large.png"))

@@ -51,6 +51,10 @@ function openPage() {
   }
   at("privacy").textContent = settings.mode === "server"
     ? `Photos go to ${location.host}, which keeps none.` : "Photos do not leave this browser.";
+  addEventListener("beforeunload", event => { // asks, for photos and masks would be gone
+    if (items.some(item => item.state === "done")) event.preventDefault();
+  });
+  at("drop").hidden = false;
   tell();
 
   function add(files) {
@@ -61,7 +65,7 @@ function openPage() {
       card.classList.add("waiting");
       for (const button of card.querySelectorAll("button")) {
         button.setAttribute("aria-label", `${button.textContent} of ${file.name}`);
-        button.addEventListener("click", () => button.value === "remove" ? remove(item) : save(item, button.value));
+        button.addEventListener("click", () => press(item, button));
       }
       for (const figure of card.querySelectorAll("figure")) {
         figure.firstChild.setAttribute("aria-label", `${figure.textContent.trim()} of ${file.name}`);
@@ -72,6 +76,12 @@ function openPage() {
     }
     sort();
     next();
+  }
+
+  function press(item, button) {
+    if (button.value === "remove") remove(item);
+    else if (button.value === "larger") button.ariaPressed = String(item.card.classList.toggle("larger"));
+    else save(item, button.value);
   }
 
   function freeName(file) { // of results: as `sgdbd` names them
@@ -89,7 +99,8 @@ function openPage() {
       if (!item) return;
       working++;
       item.state = "working";
-      item.card.querySelector(".numbers").textContent = "working";
+      item.card.querySelector(".numbers").textContent = settings.mode === "server"
+        ? "working; the first photo of each shape takes longest" : "working";
       work(item).catch(error => fail(item, error)).finally(() => { working--; sort(); next(); });
     }
   }
@@ -216,7 +227,9 @@ function openPage() {
     document.body.classList.toggle("empty", !items.length);
     at("tools").hidden = !items.length;
     at("masks").disabled = at("everything").disabled = !done || busy || packing;
+    at("masks").title = at("everything").title = busy ? "once all photos are done" : "";
     at("photos").ariaBusy = String(busy);
+    if (!items.length) at("failures").textContent = "";
     at("status").ariaLive = busy ? "off" : "polite"; // the end is spoken, not each photo
     at("status").textContent = text ?? (!items.length ? "" : busy
       ? `${done} of ${items.length} photos done${failures}` : `${done} ${photos} done${failures}`);
@@ -264,6 +277,10 @@ function element(name, text) {
   return Object.assign(document.createElement(name), { textContent: text });
 }
 
+function spelt(number) {
+  return number.toLocaleString("en");
+}
+
 function percent(share) {
   return `${Math.round(100 * share)}%`;
 }
@@ -272,7 +289,10 @@ function percent(share) {
 
 function askServer({ bytes }) {
   return async file => {
-    if (file.size > bytes) throw Error(`the file has ${file.size} bytes, more than the ${bytes} that are taken`);
+    if (!file.size) throw Error("the file is empty");
+    if (file.size > bytes) {
+      throw Error(`the file has ${spelt(file.size)} bytes, more than the ${spelt(bytes)} that are taken`);
+    }
     const answer = await post("api/mask", file);
     const start = new Uint8Array(await file.slice(0, 3).arrayBuffer());
     const photo = String(start) === "255,216,255" ? file : null; // browsers read JPEGs alone as sgdbd does
@@ -358,7 +378,8 @@ async function decode(blob, most = Infinity) {
   }
   try {
     const count = picture.width * picture.height;
-    if (count > most) throw Error(`the photo has ${count} pixels, more than the ${most} that are taken; scale it down`);
+    const tooMany = `the photo has ${spelt(count)} pixels, more than the ${spelt(most)} that are taken`;
+    if (count > most) throw Error(`${tooMany}; scale it down`);
     return pixels(picture);
   } finally {
     picture.close();
