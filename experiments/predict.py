@@ -5,7 +5,7 @@ for; and report.csv, report.jsonl and report.html, which hold every photo, those
 a folder keep their place under it; those that would share a name get `NAME`, `NAME-2`, ..., names too long are cut, and
 the command says so. A second run into one DIR is refused while the first is at work. With `--xmp`, sidecars lie beside
 the photos. A clip gets `NAME.frames.csv`, `NAME.overlay.mp4`, and what else is asked for, and stands in the report by
-its sharpest frame.
+its sharpest frame. With `--ray` the work is done by the machines of a cluster, and the report is report.parquet.
 
 Exit code: 0; 1 if anything failed, though the others are done; 2 if there was nothing to do or no way to do it; 143
 stopped by SIGTERM, or 130 by Ctrl-C, after the report of what was done. With `--resume` the same command does the rest.
@@ -14,18 +14,23 @@ stopped by SIGTERM, or 130 by Ctrl-C, after the report of what was done. With `-
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
 import gc
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sgdbd_jax.backend import start_jax
-from sgdbd_jax.cli import command, compiled, culling
+from sgdbd_jax.cli import cluster, command, compiled, culling
 from sgdbd_jax.cli.stopping import stopping
-from sgdbd_jax.errors import UserError, shown
+from sgdbd_jax.errors import UserError, abbreviate, shown
 
 if TYPE_CHECKING:
+    from sgdbd_jax.cluster.places import Found
     from sgdbd_jax.folders.inputs import Inputs
+    from sgdbd_jax.folders.plan import Request
     from sgdbd_jax.folders.run import Outcome
 
 
@@ -34,23 +39,27 @@ def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
     culling.check(parser, options)
+    cluster.check(parser, options)
     compiled.keep()
+    if options.ray is not None:
+        return _on_a_cluster(options)
     start_jax()
 
     from tqdm import tqdm
 
-    from sgdbd_jax.data.photos import MAX_PIXELS
-    from sgdbd_jax.detection.shipped import weight_file
+    from sgdbd_jax.cluster.places import REPORT
     from sgdbd_jax.files import check_folder
     from sgdbd_jax.folders.alone import alone
     from sgdbd_jax.folders.clips import ClipResults
     from sgdbd_jax.folders.inputs import find_photos
-    from sgdbd_jax.folders.outputs import Results
-    from sgdbd_jax.folders.plan import Request, make_plan
+    from sgdbd_jax.folders.plan import make_plan
     from sgdbd_jax.folders.run import run
     from sgdbd_jax.video.reading import can_read
 
+    options.out = Path(options.out)
     check_folder(options.out)
+    if os.path.lexists(options.out / REPORT):
+        raise UserError(f"{shown(options.out)}: holds results of a run with --ray; name another folder")
     inputs = find_photos(
         options.paths,
         recursive=options.recursive,
@@ -59,16 +68,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     _say_what_gave_no_photos(inputs, without_clips=options.no_clips)
     _say_what_of_clips_means_nothing(options, sum(photo.clip for photo in inputs.photos), len(inputs.photos))
-    request = Request(
+    request = dataclasses.replace(
+        _request(options),
         out=options.out,
-        results=Results(options.polarity, options.overlay, options.cutout, options.binary),
         clips=ClipResults(options.mask_names, options.sharpest),
-        weights=None if options.weights is None else weight_file(options.weights),
-        work_size=options.work_size,
-        refine=command.asked_refinement(options),
-        full=options.full,
-        max_pixels=options.max_pixels or MAX_PIXELS,
-        resume=options.resume,
         bursts=culling.asked_bursts(options),
         sidecars=culling.asked_sidecars(options),
     )
@@ -89,7 +92,72 @@ def main(argv: list[str] | None = None) -> int:
                 progress=bar.update,
                 watch=bar.set_postfix_str,
             )
-    print(_summary(outcome, options.out))
+    return _end(outcome, signals, "report.html", options.out)
+
+
+def _on_a_cluster(options: argparse.Namespace) -> int:
+    """The same with `--ray`."""
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")  # of this process, which computes nothing: GPUs are for the workers
+
+    from tqdm import tqdm
+
+    from sgdbd_jax.cluster.places import REPORT, Folder, find_remote
+    from sgdbd_jax.cluster.run import run
+    from sgdbd_jax.extra import needed
+    from sgdbd_jax.folders.alone import alone
+    from sgdbd_jax.folders.report import LINES
+
+    needed("ray.data", "--ray")
+    folder = Folder(options.out)
+    folder.check()
+    if folder.has(LINES):
+        raise UserError(f"{shown(options.out)}: holds results of a run without --ray; name another folder")
+    found = find_remote(options.paths, recursive=options.recursive, read_list=lambda: sys.stdin.buffer.read())
+    _say_what_gave_no_photos(found, without_clips=True)
+    if found.clips_left:
+        _say(f"warning: left out, for --ray does no clips: {abbreviate(sorted(found.clips_left))}")
+    with (
+        alone(Path(folder.path), say=_say) if folder.local else contextlib.nullcontext(),
+        stopping("stopping after the photos in hand", at_once=True) as signals,
+        tqdm(total=len(found.photos), unit="photo", delay=1) as bar,
+    ):
+        outcome = run(
+            _request(options),
+            found,
+            folder,
+            address=options.ray,
+            workers=options.ray_workers,
+            say=_say,
+            should_stop=lambda: bool(signals),
+            progress=bar.update,
+        )
+    return _end(outcome, signals, REPORT, options.out)
+
+
+def _request(options: argparse.Namespace) -> Request:
+    """What is wanted of photos, wherever the work is done."""
+    from sgdbd_jax.data.photos import MAX_PIXELS
+    from sgdbd_jax.detection.shipped import weight_file
+    from sgdbd_jax.folders.outputs import Results
+    from sgdbd_jax.folders.plan import Request
+
+    return Request(
+        out=Path(),
+        results=Results(options.polarity, options.overlay, options.cutout, options.binary),
+        weights=None if options.weights is None else weight_file(options.weights),
+        work_size=options.work_size,
+        refine=command.asked_refinement(options),
+        full=options.full,
+        max_pixels=options.max_pixels or MAX_PIXELS,
+        resume=options.resume,
+    )
+
+
+def _end(outcome: Outcome, signals: list[int], report: str, out: object) -> int:
+    """Prints how it went; gives the exit code."""
+    print(_summary(outcome, report, out))
     if signals:
         return 128 + signals[0]
     return 0 if not outcome.failed and not outcome.sidecars else 1 if outcome.done else 2
@@ -121,7 +189,9 @@ def _parser() -> argparse.ArgumentParser:
         help="a photo or clip; a folder of them; a pattern as 'trips/**/*.jpg'; or -, a list of these on standard"
         " input, one a line or each ended by a NUL byte",
     )
-    parser.add_argument("--out", required=True, type=_folder, metavar="DIR", help="folder for the results")
+    parser.add_argument(
+        "--out", required=True, type=_folder, metavar="DIR", help="folder for the results; with --ray, also its URL"
+    )
     parser.add_argument("--recursive", action="store_true", help="also take the photos in folders of folders")
     parser.add_argument("--resume", action="store_true", help="leave out photos that an earlier run has done")
     command.add_weights(parser)
@@ -140,6 +210,7 @@ def _parser() -> argparse.ArgumentParser:
         " times its mean, as in the paper's evaluation; or at least 0.9, what surely is",
     )
     culling.add_options(parser)
+    cluster.add_options(parser)
     clips = parser.add_argument_group("clips", "each gets NAME.frames.csv, a row a frame, and NAME.overlay.mp4")
     clips.add_argument("--no_clips", action="store_true", help="leave out the clips of folders")
     clips.add_argument(
@@ -156,10 +227,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _folder(text: str) -> Path:
+def _folder(text: str) -> str:
     if not text:  # would be the current folder, which nobody names so
         raise argparse.ArgumentTypeError("needs the name of a folder")
-    return Path(text)
+    return text
 
 
 def _seconds(text: str) -> float:
@@ -172,7 +243,7 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _say_what_gave_no_photos(inputs: Inputs, *, without_clips: bool) -> None:
+def _say_what_gave_no_photos(inputs: Inputs | Found, *, without_clips: bool) -> None:
     """Names arguments and files that are left out.
 
     Args:
@@ -185,7 +256,7 @@ def _say_what_gave_no_photos(inputs: Inputs, *, without_clips: bool) -> None:
     for path, reason in inputs.refused.items():
         _say(f"error: {shown(path)}: {reason}")
     if inputs.results:
-        names, more = ", ".join(map(shown, sorted(inputs.results)[:3])), len(inputs.results) - 3
+        names, more = ", ".join(map(shown, sorted(map(str, inputs.results))[:3])), len(inputs.results) - 3
         rest = f" and {more} more" if more > 0 else ""
         _say(f"warning: left out, for they are named as results of this command: {names}{rest}")
     if inputs.clips_left and not without_clips:
@@ -210,7 +281,7 @@ def _say_what_of_clips_means_nothing(options: argparse.Namespace, clips: int, co
         _say(f"warning: there are no photos, of which alone {', '.join(f'--{name}' for name in of_photos)} would be")
 
 
-def _summary(outcome: Outcome, out: Path) -> str:
+def _summary(outcome: Outcome, report: str, out: object) -> str:
     counts = {
         "done before": outcome.done_before,
         "failed": outcome.failed,
@@ -221,7 +292,7 @@ def _summary(outcome: Outcome, out: Path) -> str:
     masks, clips = outcome.done - outcome.clips, outcome.clips
     made = [f"{masks} mask{'' if masks == 1 else 's'}"] if masks or not clips else []
     made += [f"{clips} clip{'' if clips == 1 else 's'}"] if clips else []
-    return f"{', '.join(made)} and report.html in {shown(out)}{rest}"
+    return f"{', '.join(made)} and {report} in {shown(out)}{rest}"
 
 
 def _say(line: str) -> None:

@@ -8,8 +8,11 @@ from sgdbd_jax.errors import Unavailable
 PACKAGES = {  # by the modules' first names: what is installed, and the extra that brings it
     "av": ("PyAV", "video"),
     "flatbuffers": ("flatbuffers", "export"),
+    "fsspec": ("fsspec", "ray"),
     "onnx": ("onnx", "export"),
     "onnxruntime": ("onnxruntime", "export"),
+    "pyarrow": ("pyarrow", "ray"),
+    "ray": ("Ray Data", "ray"),
     "skimage": ("scikit-image", "baselines"),
     "sklearn": ("scikit-learn", "baselines"),
     "starlette": ("starlette", "serve"),

@@ -73,7 +73,7 @@ def find_photos(
     """
     inputs = Inputs()
     seen, folders = set(), dict[str, str]()
-    for argument in _expand(arguments, read_list):
+    for argument in expand(arguments, read_list):
         # What exists is meant as it stands, even if its name reads like a pattern.
         matches = [] if os.path.lexists(argument) else _matches(argument, inputs)
         for path in matches or [argument]:
@@ -99,7 +99,8 @@ def _is_result(path: Path, argument: str) -> bool:
         return False
 
 
-def _expand(arguments: Iterable[str], read_list: Callable[[], bytes]) -> Iterator[str]:
+def expand(arguments: Iterable[str], read_list: Callable[[], bytes]) -> Iterator[str]:
+    """The arguments, with those of the list in the place of `-`; as `find_photos` takes both."""
     for argument in arguments:
         if argument != "-":
             yield argument

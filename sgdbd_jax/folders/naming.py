@@ -8,13 +8,10 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from sgdbd_jax.folders.outputs import ENDINGS
 from sgdbd_jax.video.reading import is_clip
-
-if TYPE_CHECKING:
-    from sgdbd_jax.folders.inputs import Photo
 
 CLIP_FOLDERS = FRAMES, MASKS = ".frames", ".masks"  # end the names of the folders that a clip gets
 MADE_HERE = b"made by sgdbd_jax"  # stands in the files there, which are not taken for the user's, nor those for them
@@ -22,7 +19,20 @@ MADE_HERE = b"made by sgdbd_jax"  # stands in the files there, which are not tak
 LONGEST = 255 - max(map(len, ENDINGS))  # bytes of a name, by the limit that most file systems have for a file's
 
 
-def name_results(photos: Sequence[Photo], kept: Mapping[str, str]) -> list[str]:
+class Placed(Protocol):
+    """A photo or clip, as far as its results' name goes; see `folders.inputs.Photo`."""
+
+    @property
+    def absolute(self) -> str: ...
+
+    @property
+    def place(self) -> str: ...
+
+    @property
+    def clip(self) -> bool: ...
+
+
+def name_results(photos: Sequence[Placed], kept: Mapping[str, str]) -> list[str]:
     """Names for the results of photos, relative to the folder of results, none twice.
 
     A photo's results are named by its place, with `-2`, `-3`, ... where others are named so already, or so alike that

@@ -92,7 +92,7 @@ class Plan:
 
     def settings_of(self, clip: bool) -> str:
         """What the results of a photo, or of a clip, are made with, in words."""
-        return _settings_of(self.request, self.settings, clip)
+        return settings_of(self.request, self.settings, clip)
 
     def records(self) -> Iterator[Record]:
         """What the report holds before any work: no photo to be worked on, and no bursts: a run finds them anew."""
@@ -142,7 +142,7 @@ def make_plan(request: Request, inputs: Inputs, *, say: Callable[[str], None]) -
 
 def _is_done(request: Request, settings: str, photo: Photo, name: str, record: Record) -> bool:
     """Whether all files are there, of that photo as it is now, and as they were written."""
-    if record.settings != _settings_of(request, settings, photo.clip) or record.name != name or record.is_stopped:
+    if record.settings != settings_of(request, settings, photo.clip) or record.name != name or record.is_stopped:
         return False
     if request.bursts is not None and not photo.clip and (record.focus is None or record.focus.sharpness is None):
         return False  # of an earlier version, which did not measure it
@@ -160,7 +160,8 @@ def _is_done(request: Request, settings: str, photo: Photo, name: str, record: R
         return False
 
 
-def _settings_of(request: Request, settings: str, clip: bool) -> str:
+def settings_of(request: Request, settings: str, clip: bool) -> str:
+    """What the results of a photo, or of a clip, are made with: a request's `settings`, and what goes for these."""
     if not clip or request.clips.mask_names:
         settings += f", binary {request.results.binary}"
     return settings + request.clips.settings() if clip else settings
