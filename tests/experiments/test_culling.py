@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_generators import constant_variables, save_generator
 
 from experiments.predict import main
 from sgdbd_jax.folders import report, worker
@@ -19,11 +18,6 @@ from sgdbd_jax.folders.xmp import EMPTY, Packet
 
 SCENES = [cv2.resize(np.random.default_rng(n).integers(0, 256, (9, 12, 3), np.uint8), (96, 72)) for n in (0, 1)]
 DETAIL = np.random.default_rng(2).integers(-40, 41, (72, 96, 1))
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return save_generator(tmp_path_factory.mktemp("weights") / "g.safetensors", constant_variables(0.75))
 
 
 @pytest.fixture

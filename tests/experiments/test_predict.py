@@ -22,7 +22,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_generators import constant_variables, save_generator
 
 from experiments.predict import main
 from sgdbd_jax.errors import UserError
@@ -33,11 +32,6 @@ from sgdbd_jax.folders.thumbnails import photo_key
 
 ROOT = Path(__file__).parents[2]
 REPORTS = ["report.csv", "report.html", "report.jsonl"]
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return save_generator(tmp_path_factory.mktemp("weights") / "g.safetensors", constant_variables(0.75))
 
 
 @pytest.fixture

@@ -9,15 +9,9 @@ from PIL import Image
 
 pytest.importorskip("av")
 from tiny_clips import noise, write_clip
-from tiny_generators import constant_variables, save_generator
 
 from experiments.predict import main
 from sgdbd_jax.folders import report
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return save_generator(tmp_path_factory.mktemp("weights") / "g.safetensors", constant_variables(0.75))
 
 
 @pytest.fixture

@@ -15,11 +15,6 @@ SCENE = np.kron(RNG.integers(0, 256, (24, 32, 3)), np.ones((4, 4, 1))).astype(np
 SCENE = np.clip(SCENE + RNG.normal(0, 30, SCENE.shape), 0, 255).astype(np.uint8)
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return save_generator(tmp_path_factory.mktemp("weights") / "g.safetensors", constant_variables(0.75))
-
-
 @pytest.fixture
 def run(weights, tmp_path):
     def call(*arguments):

@@ -104,7 +104,9 @@ def test_a_photo_of_too_many_pixels_is_refused_before_they_are_copied():
     script = """
 globalThis.createImageBitmap = async () => ({ width: 20000, height: 10000, close() {} });
 return page.decode(new Blob(), 100e6).catch(error => error.message);"""
-    assert by_node(script) == "the photo has 200,000,000 pixels, more than the 100,000,000 that are taken; scale it down"
+    assert (
+        by_node(script) == "the photo has 200,000,000 pixels, more than the 100,000,000 that are taken; scale it down"
+    )
 
 
 def test_every_photo_is_told_that_the_worker_does_not_start():
