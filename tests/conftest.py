@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from quick import FLAGS
 
@@ -28,6 +29,14 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         compilation_cache.reset_cache()  # it may have been asked for something on import
         yield
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a generator that says 0.75 of every pixel."""
+    from tiny_generators import constant_variables, save_generator
+
+    return save_generator(tmp_path_factory.mktemp("weights") / "g.safetensors", constant_variables(0.75))
 
 
 SLOW = (

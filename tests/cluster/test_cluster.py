@@ -12,6 +12,8 @@ from tiny_generators import random_variables, save_generator
 
 from experiments.predict import main
 
+pytest_plugins = "local_cluster"
+
 pq = pytest.importorskip("pyarrow.parquet")
 pytest.importorskip("fsspec")
 pytestmark = [

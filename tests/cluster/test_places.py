@@ -8,6 +8,8 @@ from sgdbd_jax.cluster import places
 from sgdbd_jax.cluster.places import Folder, find_remote, identity_of, read
 from sgdbd_jax.errors import UserError
 
+pytest_plugins = "local_cluster"
+
 fsspec = pytest.importorskip("fsspec")
 
 
