@@ -6,8 +6,8 @@
         --images DIR --masks DIR --masks_white blurred --names cuhk:validation
 
 Without photos, the schemes of a table are trained on scenes made here, as preset `demo` is, and scored on 64 others. On
-photos they are trained as preset `game` is, but with the bilateral loss where a row has it, and scored on those of
-`--images`, by the masks of the network alone. Writes `table1.md`, with the paper's row beside each, `table1.json`, and
+photos they are trained as preset `game` is, but with the bilateral loss, and eta as on scenes, where a row does not
+say, and scored on those of `--images`, by the masks of the network alone. Writes `table1.md`, with the paper's row beside each, `table1.json`, and
 `table1.png`, the masks of each scheme (of Table 1 its composites too: Figure 4). No mask chooses a checkpoint: a scheme
 is scored as it ends. A training that is there is not made again, rows that tables share are trained once, and stopped,
 the same command goes on.
@@ -279,8 +279,9 @@ def _trials(options: argparse.Namespace, table: PaperTable) -> tuple[Trials, dic
     named = [name for name in (*needed, "source_names", "blur", "names") if getattr(options, name) is not None]
     if options.data and named:
         raise UserError(f"data: scenes have no --{named[0]}; leave one of the two out")
+    rounds = {} if options.steps is None else {"steps": options.steps}
     if not named:
-        return Trials(schemes, replace(DEMO, LAST), options.out / "runs", {}, {}), {}
+        return Trials(schemes, replace(DEMO, LAST | rounds), options.out / "runs", {}, {}), {}
     missing = [f"--{name}" for name, value in given.items() if value is None]
     if missing:
         raise UserError(f"{', '.join(missing)}: needed beside the other photos; or leave all out, for scenes made here")
@@ -297,7 +298,7 @@ def _trials(options: argparse.Namespace, table: PaperTable) -> tuple[Trials, dic
         for name, trial in schemes.items()
         if name not in left_out
     }
-    base = replace(GAME, {"bilateral_weight": 1.0, "refine": False, **LAST})
+    base = replace(GAME, {"bilateral_weight": 1.0, "eta": DEMO.game.eta, "refine": False, **LAST, **rounds})
     return Trials(trials, base, options.out / "runs", changes, {}), left_out
 
 
@@ -338,6 +339,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the table, and of runs/")
     parser.add_argument("--data", choices=("scenes",), help="what it is without the photos below")
     parser.add_argument("--seeds", type=seeds, default=[0], metavar="N,...", help="0")
+    parser.add_argument(
+        "--steps",
+        type=command.whole_number,
+        metavar="N",
+        help=f"rounds of the game; {DEMO.game.steps} on scenes, {GAME.game.steps} on photos",
+    )
     parser.add_argument("--source", type=Path, metavar="DIR", help="partly blurred photos; scenes made here")
     parser.add_argument("--source_names", metavar="FILE", help="only these of them, as cuhk:train; all")
     parser.add_argument("--clear", type=Path, metavar="DIR", help="photos in focus throughout")

@@ -137,7 +137,7 @@ def test_photos_are_trained_on_as_preset_game_does(trained, undrawn, tmp_path, m
     assert (config.sets.blur, config.blurring.blur_kernel) == ("", "fcsb:1")
     assert config.game.bilateral_weight == 1 and config.validation.validate_every > config.game.steps
     content = json.loads((tmp_path / "out" / "table4.json").read_text())
-    assert not config.prediction.refine
+    assert config.game.eta == DEMO.game.eta and not config.prediction.refine
     *run, left_out = content["rows"]
     assert left_out["left_out"] == "not run: needs --blur DIR" and left_out["paper"]["CUHK"]["mae"] == 0.119
     assert [len(row["seeds"]) for row in content["rows"]] == [1, 1, 1, 1, 1, 1, 0] and not run[0]["left_out"]
@@ -194,6 +194,18 @@ def test_two_photos_are_enough_for_a_picture(trained, tmp_path, monkeypatch):
     tables.main(["--table", "1", "--out", str(tmp_path / "out"), *photos(tmp_path), "--names", str(tmp_path / "names")])
     picture = np.asarray(Image.open(tmp_path / "out" / "table1.png"))
     assert picture.shape[0] == 16 + 4 + 6 * (320 + 4)
+
+
+@pytest.mark.parametrize("given", [lambda folder: [], photos], ids=["scenes", "photos"])
+def test_rounds_may_be_fewer_or_more(trained, undrawn, tmp_path, monkeypatch, given):
+    monkeypatch.setattr(tables, "GAME", replace(GAME, {"crop": 32, "batch": 1}))
+    arguments = ["--table", "2", "--out", str(tmp_path / "out"), *given(tmp_path)]
+    assert tables.main([*arguments, "--steps", "7"]) == 0
+    assert {config.game.steps for config, _ in trained} == {7} and len(trained) == len(TABLES[2].rows)
+    assert len({repr(config) for config, _ in trained}) == len(trained)
+    assert ", 7 rounds," in (tmp_path / "out" / "table2.md").read_text()
+    with pytest.raises(UserError, match="game.steps 7, not 8"):
+        tables.main([*arguments, "--steps", "8"])
 
 
 @pytest.mark.parametrize("seeds", ["0,0", "-1", "x", ""])
