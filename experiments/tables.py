@@ -7,10 +7,10 @@
 
 Without photos, the schemes of a table are trained on scenes made here, as preset `demo` is, and scored on 64 others. On
 photos they are trained as preset `game` is, but with the bilateral loss, and eta as on scenes, where a row does not
-say, and scored on those of `--images`, by the masks of the network alone. Writes `table1.md`, with the paper's row beside each, `table1.json`, and
-`table1.png`, the masks of each scheme (of Table 1 its composites too: Figure 4). No mask chooses a checkpoint: a scheme
-is scored as it ends. A training that is there is not made again, rows that tables share are trained once, and stopped,
-the same command goes on.
+say, and scored on those of `--images`, by the masks of the network alone. Writes `table1.md`, with the paper's row
+beside each, `table1.json`, and `table1.png`, the masks of each scheme (of Table 1 its composites too: Figure 4). No
+mask chooses a checkpoint: a scheme is scored as it ends. A training that is there is not made again, rows that tables
+share are trained once, and stopped, the same command goes on.
 """
 
 from __future__ import annotations
