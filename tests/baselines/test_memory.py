@@ -15,7 +15,7 @@ from sgdbd_jax.baselines.detectors import DETECTORS
 entry = DETECTORS[sys.argv[1]]
 detect = entry.detector(entry.weights())
 photo = np.full((1024, 1024, 3), np.linspace(40, 200, 1024)[:, None, None], np.uint8)
-photo[256:400, 256:400], photo[600:800, 300:500] = 200, 20
+photo[256:400, 256:400] = photo[300:500, 600:800] = 20
 photo[:, 512:] = cv2.GaussianBlur(photo, (0, 0), 2)[:, 512:]
 found = detect(photo)
 assert found.shape == (1024, 1024) and np.ptp(found) > 0
