@@ -11,7 +11,7 @@ SCHEMES: dict[str, Trial] = {
     "clear": Trial("D_c alone, no L_B", {**ALONE, "discriminators": "clear"}),
     "blur": Trial("D_b alone, no L_B", {**ALONE, "discriminators": "blur"}),
     "both": Trial("D_c and D_b, no L_B", ALONE),
-    "both_weak": Trial("D_c and D_b, no L_B, the preset's eta", {"bilateral_weight": 0.0}),
+    "both_weak": Trial("D_c and D_b, no L_B, eta as with it", {"bilateral_weight": 0.0}),
     "full": Trial("D_c, D_b and L_B"),
     **{f"eta_{eta}": Trial(f"eta {eta}", {"eta": eta}) for eta in (0.005, 0.01, 0.05, 0.5)},
     **{

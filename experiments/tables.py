@@ -326,9 +326,7 @@ def _parser() -> argparse.ArgumentParser:
             raise ValueError(text)
         return found
 
-    titles = "\n".join(
-        f"  {number}: {table.title.format(eta='as the preset has it')}" for number, table in TABLES.items()
-    )
+    titles = "\n".join(f"  {number}: {table.title.format(eta=DEMO.game.eta)}" for number, table in TABLES.items())
     parser = argparse.ArgumentParser(
         prog="python -m experiments.tables",
         description="Train and score the schemes of one of the paper's tables.",
@@ -343,7 +341,7 @@ def _parser() -> argparse.ArgumentParser:
         "--steps",
         type=command.whole_number,
         metavar="N",
-        help=f"rounds of the game; {DEMO.game.steps} on scenes, {GAME.game.steps} on photos",
+        help=f"rounds of the game, each number in its own --out; {DEMO.game.steps} on scenes, {GAME.game.steps} on photos",
     )
     parser.add_argument("--source", type=Path, metavar="DIR", help="partly blurred photos; scenes made here")
     parser.add_argument("--source_names", metavar="FILE", help="only these of them, as cuhk:train; all")

@@ -208,10 +208,12 @@ def test_rounds_may_be_fewer_or_more(trained, undrawn, tmp_path, monkeypatch, gi
         tables.main([*arguments, "--steps", "8"])
 
 
-@pytest.mark.parametrize("seeds", ["0,0", "-1", "x", ""])
-def test_seeds_that_are_none_are_refused(trained, tmp_path, seeds):
+@pytest.mark.parametrize(
+    "given", ["--seeds=0,0", "--seeds=-1", "--seeds=x", "--seeds=", "--steps=0", "--steps=-1", "--steps=x"]
+)
+def test_seeds_and_rounds_that_are_none_are_refused(trained, tmp_path, given):
     with pytest.raises(SystemExit):
-        tables.main(["--table", "1", "--out", str(tmp_path), f"--seeds={seeds}"])
+        tables.main(["--table", "1", "--out", str(tmp_path), given])
     assert not trained
 
 

@@ -70,7 +70,8 @@ def moved(before, after):
 def assert_agree(a, b):
     """Two trees of moves agree to rounding, which is measured by the largest move of the tree.
 
-    A bias before a norm has a gradient of zero, of which rounding makes 1.3e-5 of the largest on processors of AVX-512.
+    A bias before a norm has a gradient of zero, of which rounding made 1.3e-5 of the largest move on a processor with
+    AVX-512.
     """
     largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(a))
     assert largest > 1e-3  # so that agreement says something
