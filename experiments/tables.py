@@ -341,7 +341,7 @@ def _parser() -> argparse.ArgumentParser:
         "--steps",
         type=command.whole_number,
         metavar="N",
-        help=f"rounds of the game, each number in its own --out; {DEMO.game.steps} on scenes, {GAME.game.steps} on photos",
+        help=f"rounds of the game, each N in its own --out; {DEMO.game.steps} on scenes, {GAME.game.steps} on photos",
     )
     parser.add_argument("--source", type=Path, metavar="DIR", help="partly blurred photos; scenes made here")
     parser.add_argument("--source_names", metavar="FILE", help="only these of them, as cuhk:train; all")
