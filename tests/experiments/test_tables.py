@@ -129,7 +129,7 @@ def photos(tmp_path):
     return [*folders, "--masks_white", "focused"]
 
 
-def test_photos_are_trained_on_as_preset_game_does(trained, undrawn, tmp_path, monkeypatch, capsys):
+def test_photos_are_trained_on_as_preset_game_does_but_for_eta(trained, undrawn, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(tables, "GAME", replace(GAME, {"crop": 32, "batch": 1}))
     assert tables.main(["--table", "4", "--out", str(tmp_path / "out"), *photos(tmp_path)]) == 0
     config = trained[0][0]
